@@ -1,0 +1,1 @@
+"""Where a request goes: pure decisions over values, no sockets, no clocks of their own."""

@@ -1,0 +1,1 @@
+"""What is kept: teams, keys and the ledger, in Redis or in SQLite, behind one interface."""

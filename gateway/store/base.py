@@ -1,0 +1,141 @@
+"""What a store must do: keep teams and keys, fold the journals into a ledger, and report from it.
+
+Two stores mean the same: Redis for any number of hosts, SQLite for one. `tests/store` runs one suite on both.
+Every method may raise `StoreAway`; nothing else of a driver's own errors leaves a store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from gateway.records import Admission, Admit, ClosedEntry, Refusal, Run, Settled
+from gateway.tenants import Key, Team
+
+
+class StoreAway(Exception):
+    """The store cannot be asked now. `reason` is short and safe to show."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class NameTaken(Exception):
+    """A living team has this name."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEntry:
+    """One act of an administrator. `before` and `after` are JSON objects without secrets; None where there was nothing."""
+
+    at_ms: int
+    actor: str
+    """`admin-api` or `cli`."""
+    origin: str
+    """Client address, or the host name for the CLI."""
+    act: str
+    """`team.create`, `key.revoke`, …"""
+    subject: str
+    before: Mapping[str, Any] | None = None
+    after: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageCell:
+    """Sums over the closed entries of one team, hour (or day), key, model and provider."""
+
+    team_id: str
+    start_ms: int
+    """Start of the hour or the day."""
+    key_id: str
+    hub_model: str
+    provider: str
+    counters: Mapping[str, int]
+    """By the names of `gateway.records.METRICS`."""
+
+
+class Tenants(Protocol):
+    async def create_team(self, team: Team) -> None:
+        """Raises NameTaken."""
+        ...
+
+    async def save_team(self, team: Team) -> None:
+        """Replaces what is kept of `team.id`, its name included (NameTaken). With `deleted_at_ms` set the name
+        becomes free again and all its keys are dead at once."""
+        ...
+
+    async def teams(self, *, deleted: bool = False) -> list[Team]: ...
+
+    async def find_team(self, name_or_id: str) -> Team | None:
+        """A living team by name, or any team by id."""
+        ...
+
+    async def create_key(self, key: Key) -> None: ...
+
+    async def save_key(self, key: Key) -> None:
+        """Replaces what is kept of the key; a changed or revoked digest stops being found first."""
+        ...
+
+    async def keys(self, team_id: str) -> list[Key]: ...
+
+    async def find_key(self, digest: str) -> tuple[Key, Team] | None:
+        """By current digest, or by the old one of a rotation. Revoked and expired keys, and those of a deleted team,
+        are not found."""
+        ...
+
+    async def append_audit(self, entry: AuditEntry) -> None: ...
+
+    async def audit(self, *, limit: int = 1000) -> list[AuditEntry]:
+        """Newest first."""
+        ...
+
+
+class Ledger(Protocol):
+    async def admit(self, requests: Sequence[Admit]) -> list[Admission | Refusal]:
+        """Each takes all its scopes or none."""
+        ...
+
+    async def settle(self, run: Run) -> Settled:
+        """Applies a run of closed entries if the watermark is the one that the run believes in."""
+        ...
+
+    async def watermarks(self, instance: str, team_ids: Iterable[str]) -> dict[str, int]:
+        """The last sequence applied, per team; a team without one is left out."""
+        ...
+
+
+class Reports(Protocol):
+    async def usage(
+        self, *, from_ms: int, to_ms: int, team_ids: Sequence[str] | None = None
+    ) -> list[UsageCell]:
+        """Cells of hours where hours are kept, of days before that; `to_ms` is exclusive."""
+        ...
+
+    async def tag_usage(
+        self, tag: str, *, from_ms: int, to_ms: int, team_ids: Sequence[str] | None = None
+    ) -> list[tuple[str, UsageCell]]:
+        """The same per value of one tag, by day; what carried no such tag is not in it."""
+        ...
+
+    async def entries(
+        self, *, from_ms: int, to_ms: int, team_ids: Sequence[str] | None = None
+    ) -> list[ClosedEntry]:
+        """The closed entries that are still kept, in order of their time."""
+        ...
+
+    async def story(self, inference_id: str) -> list[ClosedEntry]:
+        """The closed entries of one request, in order of attempts; empty where nothing is kept."""
+        ...
+
+
+class Store(Tenants, Ledger, Reports, Protocol):
+    kind: str
+    """`redis` or `sqlite`."""
+
+    async def ping(self) -> None:
+        """Raises StoreAway where the store cannot be asked now."""
+        ...
+
+    async def aclose(self) -> None: ...

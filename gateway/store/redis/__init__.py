@@ -1,0 +1,1 @@
+"""The store on Redis: single, Sentinel or Cluster."""

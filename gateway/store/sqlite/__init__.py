@@ -1,0 +1,1 @@
+"""The store of one host, in one SQLite file."""

@@ -1,0 +1,1 @@
+"""Adapters: pure conversion between one clean dialect and each provider's own. No I/O."""
