@@ -28,7 +28,7 @@ class NameTaken(Exception):
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One act of an administrator. `before` and `after` are JSON objects without secrets; None where there was nothing."""
+    """One act of an administrator. `before` and `after` are JSON objects without secrets, or None."""
 
     at_ms: int
     actor: str
@@ -79,6 +79,11 @@ class Tenants(Protocol):
         ...
 
     async def keys(self, team_id: str) -> list[Key]: ...
+
+    async def touch_keys(self, used: Mapping[tuple[str, str], int]) -> None:
+        """Moves the last use of keys forward: (team id, key id) to milliseconds. Changes nothing else of a key, so
+        that it never undoes a revocation made meanwhile; a key that is not there is passed over."""
+        ...
 
     async def find_key(self, digest: str) -> tuple[Key, Team] | None:
         """By current digest, or by the old one of a rotation. Revoked and expired keys, and those of a deleted team,
