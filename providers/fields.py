@@ -63,7 +63,7 @@ FIELDS: Final[Mapping[str, Field]] = {
         Field("max_completion_tokens", "integer", 1),
         Field("max_tokens", "integer", 1),
         Field("messages", "list", 1, 4096, changes_answer=True),
-        Field("n", "integer", 1, 8, changes_answer=True),
+        Field("n", "integer", 1, 128, changes_answer=True),
         Field("parallel_tool_calls", "boolean"),
         Field("presence_penalty", "number", -2, 2),
         Field("reasoning_effort", "string"),

@@ -1,0 +1,71 @@
+"""One table: what follows from each kind of provider failure.
+
+The only bridge from what went wrong over there (`FailureKind`) to what we do about it and what the caller sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+from gateway.errors import GatewayError, InvalidRequest
+from providers.wire import FailureKind, ProviderFailure
+
+
+class Move(Enum):
+    """Where the request goes after a failure."""
+
+    NEXT = "next"
+    """The next candidate."""
+    LARGER = "larger"
+    """Only a candidate with a larger context window; where there is none the caller gets the answer."""
+    STOP = "stop"
+    """The caller gets the answer: it is about the request, not about the provider."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """`same_offer`: it may be worth asking the same offer once more, first. `blames`: it counts against the
+    provider's health. `cools`: a Retry-After with it silences the whole account."""
+
+    move: Move
+    same_offer: bool = False
+    blames: bool = True
+    cools: bool = False
+
+
+POLICY: Final[Mapping[FailureKind, Rule]] = {
+    FailureKind.BAD_REQUEST: Rule(Move.STOP, blames=False),
+    FailureKind.CONTENT_FILTER: Rule(Move.STOP, blames=False),
+    FailureKind.CONTEXT_OVERFLOW: Rule(Move.LARGER, blames=False),
+    FailureKind.TOO_LARGE: Rule(Move.NEXT, blames=False),
+    FailureKind.MODEL_OUTPUT: Rule(Move.NEXT, same_offer=True, blames=False),
+    # Our own key or account is at fault: never the caller's business.
+    FailureKind.AUTH: Rule(Move.NEXT),
+    FailureKind.PAYMENT: Rule(Move.NEXT),
+    FailureKind.FORBIDDEN: Rule(Move.NEXT),
+    FailureKind.NOT_FOUND: Rule(Move.NEXT),
+    FailureKind.CONFLICT: Rule(Move.NEXT),
+    # A provider that was silent is never asked twice.
+    FailureKind.TIMEOUT: Rule(Move.NEXT),
+    FailureKind.RATE_LIMITED: Rule(Move.NEXT, same_offer=True, blames=False, cools=True),
+    FailureKind.OVERLOADED: Rule(Move.NEXT, same_offer=True, cools=True),
+    FailureKind.SERVER_ERROR: Rule(Move.NEXT, same_offer=True),
+    FailureKind.CONNECT: Rule(Move.NEXT, same_offer=True),
+    FailureKind.RESET: Rule(Move.NEXT, same_offer=True),
+    FailureKind.TRUNCATED: Rule(Move.NEXT),
+    FailureKind.UNREADABLE: Rule(Move.NEXT),
+    FailureKind.ERROR_EVENT: Rule(Move.NEXT),
+}
+
+
+def shown_to_caller(failure: ProviderFailure, provider: str) -> GatewayError:
+    """The provider's own word about the request, in our form, the provider named."""
+    code = failure.code
+    if failure.kind is FailureKind.CONTEXT_OVERFLOW:
+        code = "context_length_exceeded"
+    elif failure.kind is FailureKind.CONTENT_FILTER:
+        code = "content_filter"
+    return InvalidRequest(f"{provider}: {failure.message}", code=code or "provider_refused")
