@@ -33,6 +33,7 @@ _TIMEOUT_FIELDS: Final = {
     "betweenTokens": "between_tokens_s",
     "total": "total_s",
 }
+_USUAL_VARIABLES: Final = {"fireworks-ai": "FIREWORKS_API_KEY", "hf-inference": "HF_TOKEN"}
 _REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _RESERVED: Final = frozenset(
     # Suffixes of a model id, and first segments of our own routes.
@@ -149,13 +150,17 @@ def _api_key(node: Node, where: str, environ: Mapping[str, str]) -> str:
     return key
 
 
+def key_variable(adapter: str) -> str:
+    """The variable in which people keep the key of a provider."""
+    return _USUAL_VARIABLES.get(adapter) or f"{adapter.upper().replace('-', '_')}_API_KEY"
+
+
 def unknown_provider(name: str, declared: Collection[str], adapters: Collection[str]) -> str:
     """Why a name cannot be used where a provider is expected, and what to do about it."""
     if name in adapters:
-        variable = f"{name.upper().replace('-', '_')}_API_KEY"
         return (
             f"provider {show(name)} is not declared, expected it under providers:, "
-            f"such as `{name}: {{apiKey: ${{{variable}}}}}`"
+            f"such as `{name}: {{apiKey: ${{{key_variable(name)}}}}}`"
         )
     known = ", ".join(sorted(declared)) or "none is declared"
     return hinted(f"no provider is called {show(name)}, expected one of providers: ({known})", name, declared)

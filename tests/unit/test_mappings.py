@@ -29,7 +29,20 @@ class StandIn:
 
 
 def stand_ins() -> Mapping[str, Adapter]:
-    names = ("cerebras", "cohere", "fireworks-ai", "groq", "hf-inference", "openai", "together")
+    names = (
+        "cerebras",
+        "cohere",
+        "fireworks-ai",
+        "groq",
+        "hf-inference",
+        "hyperbolic",
+        "nebius",
+        "novita",
+        "nscale",
+        "openai",
+        "sambanova",
+        "together",
+    )
     adapters: dict[str, Any] = {name: StandIn(name, f"https://{name}.example/v1") for name in names}
     return adapters
 
@@ -195,7 +208,7 @@ routing:
         ("3", "providers.groq.baseUrl cannot be used as a base URL, expected http://, https:// or http+unix:// and a "
               "host, without user, query or fragment"),
         ("4", "no adapter is called 'grok', expected that name or `adapter:` with one of cerebras, cohere, "
-              "fireworks-ai, groq, hf-inference, openai, together. Did you mean 'groq'?"),
+              "fireworks-ai, groq, hf-inference, hyperbolic, nebius, novita, nscale, openai, sambanova, together. Did you mean 'groq'?"),
         ("10", "meta-llama/Llama-3.3-70B-Instruct.groq.pricing.output is 'free', expected an amount in USD such as "
                '"0.59" (at most nine decimals)'),
         ("11", "meta-llama/Llama-3.3-70B-Instruct.groq.contextLength is '-1', expected an integer from 1 to "
