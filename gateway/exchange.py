@@ -1,0 +1,218 @@
+"""One try with one provider: an adapter and the door to providers joined.
+
+`send` brings a whole answer, `open_stream` a live one with its first content in hand: the moment after which there
+is no other provider any more. Whatever goes wrong is a ProviderFailure; nothing here decides what follows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from gateway.config.catalog import Offer
+from gateway.upstream.client import Door, UpstreamResponse
+from providers.base import StreamReader
+from providers.wire import ChatRequest, Delta, FailureKind, ProviderFailure, Reply
+
+REPLY_BYTES_MAX: Final = 32 << 20
+ERROR_BODY_BYTES_MAX: Final = 64 << 10
+AFTER_FINISH_S: Final = 2.0
+"""A stream that gave its finish_reason gets this long for its usage and its end."""
+
+OnHead = Callable[[int], None]
+"""Told the status of an answer as soon as it is there."""
+
+
+class Answer:
+    """A whole answer and what it took."""
+
+    __slots__ = ("dropped", "first_content_ms", "offer", "reply")
+
+    def __init__(self, offer: Offer, reply: Reply, dropped: tuple[str, ...]) -> None:
+        self.offer = offer
+        self.reply = reply
+        self.dropped = dropped
+        self.first_content_ms: float | None = None
+
+
+class LiveStream:
+    """A stream whose first content has come. `first` holds what was read until then; `read` gives the rest.
+
+    Owned by whoever relays it, who must call `close`.
+    """
+
+    __slots__ = (
+        "_between_s",
+        "_content_due_s",
+        "_deadline_s",
+        "_response",
+        "dropped",
+        "ended",
+        "first",
+        "first_content_ms",
+        "offer",
+        "reader",
+    )
+
+    def __init__(
+        self,
+        offer: Offer,
+        reader: StreamReader,
+        response: UpstreamResponse,
+        dropped: tuple[str, ...],
+        deadline_s: float,
+        first_due_s: float,
+    ) -> None:
+        self.offer = offer
+        self.reader = reader
+        self.dropped = dropped
+        self.first: list[Delta] = []
+        self.first_content_ms: float | None = None
+        self.ended = False
+        self._response = response
+        self._deadline_s = deadline_s
+        self._content_due_s = first_due_s
+        self._between_s = offer.provider.timeouts.between_tokens_s
+
+    async def read(self) -> list[Delta]:
+        """The next deltas; an empty list for bytes that held none. `ended` is set with the last.
+
+        Raises ProviderFailure where the stream broke: cut, stalled, told of an error. Comments and empty chunks do
+        not count as life: time runs from one content to the next.
+        """
+        reader = self.reader
+        if reader.failure is not None:
+            raise reader.failure
+        now = time.monotonic()
+        due = self._content_due_s if self._content_due_s < self._deadline_s else self._deadline_s
+        self._response.read_timeout_s = max(0.001, due - now)
+        try:
+            data = await self._response.read_chunk()
+        except ProviderFailure as failure:
+            if reader.finished:
+                # It said that it had finished; what is missing is only the way it says goodbye.
+                self.ended = True
+                return reader.finish()
+            failure.status = 200
+            failure.text_chars = 0
+            raise
+        if not data:
+            self.ended = True
+            return reader.finish()
+        deltas = reader.feed(data)
+        if reader.done:
+            self.ended = True
+            return deltas
+        if reader.failure is not None:
+            if not deltas:
+                raise reader.failure
+            return deltas
+        if reader.finished:
+            self._content_due_s = time.monotonic() + AFTER_FINISH_S
+        else:
+            for delta in deltas:
+                if delta.has_content:
+                    self._content_due_s = time.monotonic() + self._between_s
+                    break
+        return deltas
+
+    async def read_rest(self, limit_s: float) -> None:
+        """Reads on for the usage, after the caller has left. Never raises ProviderFailure."""
+        due = time.monotonic() + limit_s
+        self._content_due_s = self._deadline_s = due
+        try:
+            while not self.ended and time.monotonic() < due:
+                await self.read()
+        except ProviderFailure:
+            return  # what was seen until here is what there is
+
+    async def finish_connection(self) -> None:
+        """After the end: takes the last bytes of the framing, so that the connection can be used again."""
+        if self._response.complete:
+            return
+        self._response.read_timeout_s = 0.25
+        try:
+            while await self._response.read_chunk():
+                pass
+        except ProviderFailure:
+            self._response.close()
+
+    def close(self) -> None:
+        """Hangs up on the provider, at once, unless its answer is complete."""
+        self._response.close()
+
+
+class Exchange:
+    """Sends calls through the door. Holds no state of its own."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    async def send(
+        self, offer: Offer, request: ChatRequest, attempt_id: str, deadline_s: float, on_head: OnHead
+    ) -> Answer:
+        """A whole answer before `deadline_s` (monotonic seconds)."""
+        timeouts = offer.provider.timeouts
+        adapter = offer.provider.adapter
+        call = adapter.build_call(request, offer.target)
+        due_s = min(deadline_s, time.monotonic() + timeouts.total_s)
+        response = await self._door.post(call, attempt_id, timeouts, due_s)
+        try:
+            on_head(response.status)
+            if response.status != 200:
+                raise await _failure(offer, response)
+            try:
+                body = await response.read(REPLY_BYTES_MAX)
+                reply = adapter.parse_reply(request, body)
+            except ProviderFailure as failure:
+                failure.status = failure.status or 200
+                raise
+        finally:
+            response.close()
+        return Answer(offer, reply, call.dropped)
+
+    async def open_stream(
+        self, offer: Offer, request: ChatRequest, attempt_id: str, deadline_s: float, on_head: OnHead
+    ) -> LiveStream:
+        """A stream with its first content in hand, within the provider's `firstToken`."""
+        timeouts = offer.provider.timeouts
+        adapter = offer.provider.adapter
+        call = adapter.build_call(request, offer.target)
+        started_s = time.monotonic()
+        deadline_s = min(deadline_s, started_s + timeouts.total_s)
+        first_due_s = min(deadline_s, started_s + timeouts.first_token_s)
+        response = await self._door.post(call, attempt_id, timeouts, first_due_s)
+        try:
+            on_head(response.status)
+            if response.status != 200:
+                raise await _failure(offer, response)
+            live = LiveStream(offer, adapter.open_stream(request), response, call.dropped, deadline_s, first_due_s)
+            first = live.first
+            has_content = False
+            while not has_content and not live.ended:
+                deltas = await live.read()
+                first.extend(deltas)
+                has_content = any(delta.has_content for delta in deltas)
+            if not any(delta.has_content or delta.has_finish for delta in first):
+                raise ProviderFailure(FailureKind.UNREADABLE, "the stream ended without an answer", status=200)
+            live.first_content_ms = (time.monotonic() - started_s) * 1000
+        except ProviderFailure as failure:
+            failure.status = failure.status or 200
+            response.close()
+            raise
+        except BaseException:
+            response.close()
+            raise
+        return live
+
+
+async def _failure(offer: Offer, response: UpstreamResponse) -> ProviderFailure:
+    """What a status other than 200 means, in the provider's own words as far as they can be read."""
+    try:
+        body = await response.read(ERROR_BODY_BYTES_MAX)
+    except ProviderFailure:
+        body = b""  # the status says enough
+    failure = offer.provider.adapter.parse_failure(response.status, response.headers, body)
+    failure.status = response.status
+    return failure

@@ -1,0 +1,82 @@
+"""Log lines as JSON on stderr, one object a line, without secrets.
+
+Lines of requests are gathered and written together a few times a second, after the answers have gone out; warnings
+and errors are written at once. Prompts and answers are never logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import sys
+import time
+from typing import Any, Final
+
+from providers.wire import encode_json
+
+LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+FLUSH_S: Final = 0.2
+GATHERED_MAX: Final = 1000
+FIELD_CHARS_MAX: Final = 2000
+
+_KEY_LIKE: Final = re.compile(r"\b(?:hf_|sk-|gsk_|csk-|fw_|Bearer\s+)[A-Za-z0-9_\-.]{8,}")
+
+
+def redact(text: str) -> str:
+    """Cuts what is long and blanks what looks like a credential."""
+    return _KEY_LIKE.sub("***", text[:FIELD_CHARS_MAX])
+
+
+class Log:
+    """One per process. Not a general logger: each line is an event name and its fields."""
+
+    def __init__(self, level: str = "info", *, fd: int | None = None) -> None:
+        self._level = LEVELS[level]
+        self._fd = sys.stderr.fileno() if fd is None else fd
+        self._gathered: list[bytes] = []
+        self._flush_planned = False
+
+    def request(self, **fields: Any) -> None:
+        """One line for one finished request; written soon."""
+        if self._level > LEVELS["info"]:
+            return
+        self._gathered.append(self._line("info", "request", fields))
+        if len(self._gathered) >= GATHERED_MAX:
+            self.flush()
+        elif not self._flush_planned:
+            self._flush_planned = True
+            asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
+
+    def info(self, event: str, **fields: Any) -> None:
+        self._now("info", event, fields)
+
+    def warning(self, event: str, **fields: Any) -> None:
+        self._now("warning", event, fields)
+
+    def error(self, event: str, **fields: Any) -> None:
+        self._now("error", event, fields)
+
+    def flush(self) -> None:
+        self._flush_planned = False
+        if self._gathered:
+            data = b"".join(self._gathered)
+            self._gathered.clear()
+            self._write(data)
+
+    def _now(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        if self._level <= LEVELS[level]:
+            self._write(self._line(level, event, fields))
+
+    def _line(self, level: str, event: str, fields: dict[str, Any]) -> bytes:
+        for name, value in fields.items():
+            if type(value) is str and (len(value) > 100 or " " in value):
+                fields[name] = redact(value)
+        return encode_json({"ts": round(time.time(), 3), "level": level, "event": event, **fields}) + b"\n"
+
+    def _write(self, data: bytes) -> None:
+        try:
+            os.write(self._fd, data)
+        except (BlockingIOError, BrokenPipeError):
+            # Nobody reads the log, or not fast enough: requests must not wait for that.
+            return

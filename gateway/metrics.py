@@ -1,0 +1,91 @@
+"""Every metric, in one list, with its labels spelled out.
+
+Labels are names of the mapping table, statuses and fixed words: nothing that a caller can choose freely. With several
+workers each writes to files that `exposition` adds up (PROMETHEUS_MULTIPROC_DIR, set by the supervisor).
+"""
+
+from __future__ import annotations
+
+import os
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    generate_latest,
+    multiprocess,
+)
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
+
+
+class Metrics:
+    """Counters of one process. Label sets are resolved once and kept."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        r = self.registry
+        self.requests = Counter(
+            "gateway_requests_total", "Requests of inference routes, by status.", ["route", "status"], registry=r
+        )
+        self.attempts = Counter(
+            "gateway_attempts_total",
+            "Calls to providers; outcome is answered or a kind of failure.",
+            ["provider", "outcome"],
+            registry=r,
+        )
+        self.request_seconds = Histogram(
+            "gateway_request_seconds", "Duration of answered requests.", ["route"], buckets=_SECONDS, registry=r
+        )
+        self.attempt_seconds = Histogram(
+            "gateway_attempt_seconds",
+            "Time to a whole answer, or to the first content of a stream.",
+            ["provider"],
+            buckets=_SECONDS,
+            registry=r,
+        )
+        self.tokens = Counter("gateway_tokens_total", "Tokens answered, by kind.", ["provider", "kind"], registry=r)
+        self.in_flight = Gauge(
+            "gateway_in_flight_requests",
+            "Requests under way.",
+            registry=r,
+            multiprocess_mode="livesum",
+        )
+        self.mapping_reloads = Counter(
+            "gateway_mapping_reloads_total", "Reloads of the mapping table, by result.", ["result"], registry=r
+        )
+        self._requests: dict[tuple[str, int], Counter] = {}
+        self._attempts: dict[tuple[str, str], Counter] = {}
+        self._request_seconds: dict[str, Histogram] = {}
+        self._attempt_seconds: dict[str, Histogram] = {}
+
+    def count_request(self, route: str, status: int, seconds: float) -> None:
+        counter = self._requests.get((route, status))
+        if counter is None:
+            counter = self._requests[route, status] = self.requests.labels(route, str(status))
+        counter.inc()
+        histogram = self._request_seconds.get(route)
+        if histogram is None:
+            histogram = self._request_seconds[route] = self.request_seconds.labels(route)
+        histogram.observe(seconds)
+
+    def count_attempt(self, provider: str, outcome: str, seconds: float) -> None:
+        counter = self._attempts.get((provider, outcome))
+        if counter is None:
+            counter = self._attempts[provider, outcome] = self.attempts.labels(provider, outcome)
+        counter.inc()
+        histogram = self._attempt_seconds.get(provider)
+        if histogram is None:
+            histogram = self._attempt_seconds[provider] = self.attempt_seconds.labels(provider)
+        histogram.observe(seconds)
+
+    def exposition(self) -> bytes:
+        """The Prometheus text form: of all workers where there are several."""
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            registry = CollectorRegistry()
+            multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+            return generate_latest(registry)
+        return generate_latest(self.registry)

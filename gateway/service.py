@@ -1,0 +1,295 @@
+"""The story of a request: plan, open the bill, ask until somebody answers, and hand the answer over.
+
+`complete` and `stream` are the whole of it; they know no HTTP. What is charged is written by the bill: for a whole
+answer here, before it is handed over; for a stream by whoever relays it, with `Streamed.settle`.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from zoneinfo import ZoneInfo
+
+from gateway.ask import Ask
+from gateway.config.catalog import Catalog, Offer
+from gateway.errors import Forbidden, GatewayError
+from gateway.exchange import Answer, Exchange, LiveStream
+from gateway.failover import ClientGone, Gone, Walk, attempts_header
+from gateway.metering import Bill, Meter, Opening
+from gateway.records import Attempt, attempt_id
+from gateway.routing.health import HealthBook
+from gateway.routing.plan import Plan, make_plan, refusal, resolve
+from gateway.routing.retry_budget import RetryBudget
+from gateway.tenants import Principal
+from providers.wire import ChatRequest, ProviderFailure, Reply, Usage
+
+AttemptSeen = Callable[[Offer, Attempt], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request as the web side hands it over."""
+
+    inference_id: str
+    request_id: str
+    """The caller's label, or the inference id."""
+    ask: Ask
+    principal: Principal
+    gone: Gone
+
+
+class Served:
+    """What is common to a whole answer and a stream: who answered, and after which attempts."""
+
+    __slots__ = ("attempts", "bill", "dropped", "offer", "plan")
+
+    def __init__(self, plan: Plan, bill: Bill, attempts: list[Attempt], offer: Offer, dropped: tuple[str, ...]) -> None:
+        self.plan = plan
+        self.bill = bill
+        self.attempts = attempts
+        self.offer = offer
+        self.dropped = dropped
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """`x-inference-provider` and its kin."""
+        headers = [
+            (b"x-inference-provider", self.offer.provider.name.encode()),
+            (b"x-gateway-attempts", attempts_header(self.attempts).encode()),
+        ]
+        if self.dropped:
+            headers.append((b"x-gateway-dropped", ", ".join(self.dropped).encode("ascii", "replace")))
+        if self.bill.max_tokens_set is not None:
+            headers.append((b"x-gateway-max-tokens", b"%d; reason=budget" % self.bill.max_tokens_set))
+        headers.extend((name.encode(), value.encode()) for name, value in self.bill.limit_headers.items())
+        return headers
+
+
+class Completed(Served):
+    __slots__ = ("reply",)
+
+    def __init__(self, plan: Plan, bill: Bill, attempts: list[Attempt], answer: Answer) -> None:
+        super().__init__(plan, bill, attempts, answer.offer, answer.dropped)
+        self.reply: Reply = answer.reply
+
+
+class Streamed(Served):
+    """A live stream and its bill. Whoever relays it calls `settle` exactly before the last byte, or when it broke."""
+
+    __slots__ = ("_book", "_started_s", "live", "sent_chars", "settled")
+
+    def __init__(
+        self, plan: Plan, bill: Bill, attempts: list[Attempt], live: LiveStream, book: HealthBook, started_s: float
+    ) -> None:
+        super().__init__(plan, bill, attempts, live.offer, live.dropped)
+        self.live = live
+        self.settled = False
+        self.sent_chars = 0
+        self._book = book
+        self._started_s = started_s
+
+    def settle(self, *, text_chars: int, broken: str | None = None) -> Usage | None:
+        """Writes what the stream cost. `text_chars` is what the caller was sent; `broken` says why it did not end."""
+        if self.settled:
+            return None
+        self.settled = True
+        reader = self.live.reader
+        now_s = time.monotonic()
+        duration_ms = int((now_s - self._started_s) * 1000)
+        # Usage that came while the answer was not yet over counts only a part of it.
+        usage = reader.usage if broken is None or reader.finished else None
+        self.bill.won(
+            usage=usage,
+            text_chars=text_chars,
+            upstream_id=reader.upstream_id,
+            reported_model=reader.reported_model,
+            duration_ms=duration_ms,
+            first_content_ms=int(self.live.first_content_ms or 0),
+            broken=broken,
+            dropped=self.dropped,
+        )
+        if broken == "client_gone":
+            self._book.abandon(self.offer)
+        elif broken is not None:
+            self._book.fail(self.offer, now_s, blames=True)
+        else:
+            first_ms = self.live.first_content_ms or 0.0
+            writing_s = max(0.001, duration_ms / 1000 - first_ms / 1000)
+            tokens = usage.completion_tokens if usage is not None else text_chars // 4
+            self._book.succeed(self.offer, now_s, first_content_ms=first_ms, tokens_per_s=tokens / writing_s)
+        return usage
+
+
+class Service:
+    """Joins catalog, routing, metering and exchange. The catalog is one reference, swapped by `use_catalog`."""
+
+    def __init__(
+        self,
+        catalog: Catalog,
+        meter: Meter,
+        exchange: Exchange,
+        *,
+        on_attempt: AttemptSeen,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        self.meter = meter
+        self.book = HealthBook(catalog.routing.breaker)
+        self.retry_budget = RetryBudget(catalog.routing.retry_budget_percent)
+        self._exchange = exchange
+        self._on_attempt = on_attempt
+        self._draw = draw
+        self.use_catalog(catalog)
+
+    def use_catalog(self, catalog: Catalog) -> None:
+        """From the next request on; those under way keep the old table."""
+        self.catalog = catalog
+        self.book.breaker = catalog.routing.breaker
+        self.retry_budget.percent = catalog.routing.retry_budget_percent
+        self._zone = ZoneInfo(catalog.timezone)
+        self._day = ("", 0.0)
+
+    def plan(self, ask: Ask, principal: Principal) -> Plan:
+        """Where the request would go. Raises NotFound and Forbidden; an empty plan is returned as it is."""
+        catalog = self.catalog
+        resolved = resolve(ask, catalog)
+        if not principal.may_use_model(resolved.model.id):
+            raise Forbidden(f"This key may not use the model {resolved.model.id}.", param="model")
+        now_s = time.monotonic()
+        book = self.book
+        return make_plan(
+            ask,
+            resolved,
+            catalog,
+            principal,
+            lambda offer: book.look(offer, now_s),
+            day=self._today(),
+            draw=self._draw(),
+            in_flight=book.in_flight,
+        )
+
+    async def complete(self, call: Call) -> Completed:
+        """A whole answer, its charge in the journal. Raises GatewayError and ClientGone."""
+        plan, request, bill, walk = await self._open(call)
+
+        async def once(offer: Offer) -> Answer:
+            number = bill.sent(offer)
+            return await self._exchange.send(
+                offer, request, attempt_id(call.inference_id, number), walk.deadline_s, bill.head
+            )
+
+        failed = True
+        try:
+            answer = await walk.first_success(once)
+            attempt = walk.attempts[-1]
+            self._on_attempt(answer.offer, attempt)
+            self.book.succeed(answer.offer, time.monotonic())
+            reply = answer.reply
+            bill.won(
+                usage=reply.usage,
+                text_chars=reply.text_chars,
+                upstream_id=reply.upstream_id,
+                reported_model=reply.reported_model,
+                duration_ms=attempt.duration_ms,
+                first_content_ms=attempt.duration_ms,
+                dropped=answer.dropped,
+            )
+            failed = False
+        except GatewayError as error:
+            _name_attempts(error, walk)
+            raise
+        finally:
+            await bill.close(failed=failed)
+        return Completed(plan, bill, walk.attempts, answer)
+
+    async def stream(self, call: Call) -> Streamed:
+        """A live stream with its first content in hand. Raises GatewayError and ClientGone."""
+        plan, request, bill, walk = await self._open(call)
+
+        async def once(offer: Offer) -> LiveStream:
+            number = bill.sent(offer)
+            return await self._exchange.open_stream(
+                offer, request, attempt_id(call.inference_id, number), walk.deadline_s, bill.head
+            )
+
+        started_s = time.monotonic()
+        try:
+            live = await walk.first_success(once)
+        except BaseException as error:
+            if isinstance(error, GatewayError):
+                _name_attempts(error, walk)
+            await bill.close(failed=True)
+            raise
+        self._on_attempt(live.offer, walk.attempts[-1])
+        return Streamed(plan, bill, walk.attempts, live, self.book, started_s)
+
+    async def _open(self, call: Call) -> tuple[Plan, ChatRequest, Bill, Walk]:
+        ask = call.ask
+        plan = self.plan(ask, call.principal)
+        if not plan.candidates:
+            raise refusal(plan)
+        catalog = self.catalog
+        routing = catalog.routing
+        bill = await self.meter.open(
+            Opening(
+                inference_id=call.inference_id,
+                principal=call.principal,
+                hub_model=plan.hub_model,
+                request_id=call.request_id,
+                tags=ask.tags,
+                stream=ask.request.stream,
+                prompt_bytes=ask.prompt_bytes,
+                messages=ask.messages,
+                images=ask.images,
+                choices=ask.request.choices,
+                max_tokens=ask.max_tokens,
+                offers=[candidate.offer for candidate in plan.candidates],
+                deadline_s=routing.deadline_s,
+                generation=catalog.generation,
+                decision=plan.as_json(),
+            )
+        )
+        request = ask.request
+        if request.hub_model != plan.hub_model:
+            request = replace(request, hub_model=plan.hub_model)
+        if bill.max_tokens_set is not None:
+            request = replace(request, body={**request.body, "max_tokens": bill.max_tokens_set})
+
+        def on_failure(offer: Offer, attempt: Attempt, failure: ProviderFailure) -> None:
+            bill.failed(
+                failure,
+                answered_200=attempt.status == 200,
+                text_chars=failure.text_chars,
+                duration_ms=attempt.duration_ms,
+            )
+            self._on_attempt(offer, attempt)
+
+        walk = Walk(
+            plan=plan,
+            routing=routing,
+            book=self.book,
+            retry_budget=self.retry_budget,
+            deadline_s=time.monotonic() + routing.deadline_s,
+            on_failure=on_failure,
+            gone=call.gone,
+        )
+        return plan, request, bill, walk
+
+    def _today(self) -> str:
+        """ISO day in the table's time zone; looked at once a minute, as it is asked for by every request."""
+        day, until_s = self._day
+        now_s = time.time()
+        if now_s >= until_s:
+            day = datetime.fromtimestamp(now_s, self._zone).date().isoformat()
+            self._day = (day, now_s - now_s % 60 + 60)
+        return day
+
+
+def _name_attempts(error: GatewayError, walk: Walk) -> None:
+    if walk.attempts:
+        error.headers = (*error.headers, ("x-gateway-attempts", attempts_header(walk.attempts)))
+        error.headers = (*error.headers, ("x-inference-provider", walk.attempts[-1].provider))
+
+
+__all__ = ["Call", "ClientGone", "Completed", "Served", "Service", "Streamed"]

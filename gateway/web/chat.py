@@ -1,0 +1,312 @@
+"""POST /v1/chat/completions: a plain ASGI endpoint, since it is the hot one.
+
+Reads the request, hands it to the service, writes the answer. The order at a stream's end is what billing rests on:
+what the stream cost is in the journal before its last byte goes out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Final
+
+from gateway.ask import Ask, parse_tags
+from gateway.dialects import chat
+from gateway.errors import AllProvidersFailed, GatewayError, InternalError
+from gateway.ids import new_inference_id
+from gateway.log import Log
+from gateway.metrics import Metrics
+from gateway.service import Call, ClientGone, Served, Service, Streamed
+from gateway.tenants import Principal
+from gateway.web.auth import Authenticator, require_scope
+from gateway.web.cors import Cors
+from gateway.web.keep_alive import KeepAlive
+from gateway.web.request import (
+    CallerWatch,
+    Disconnected,
+    HeaderMap,
+    Receive,
+    Scope,
+    Send,
+    read_body,
+    request_label,
+)
+from gateway.web.responses import (
+    DONE,
+    EVENT_STREAM,
+    JSON,
+    RawHeaders,
+    error_body,
+    error_headers,
+    event,
+)
+from providers.wire import Delta, FailureKind, ProviderFailure
+
+CLIENT_CLOSED: Final = 499
+"""The status in the log where there was nobody to answer."""
+REST_S: Final = 2.0
+"""How long the rest of a finished stream is read for its usage after the caller has left."""
+ROUTE: Final = "chat"
+
+
+class ChatEndpoint:
+    """One per worker; holds what it calls, nothing of a request."""
+
+    def __init__(
+        self,
+        service: Service,
+        authenticator: Authenticator,
+        cors: Cors,
+        log: Log,
+        metrics: Metrics,
+        *,
+        new_id: Callable[[], str] = new_inference_id,
+    ) -> None:
+        self._service = service
+        self._auth = authenticator
+        self._cors = cors
+        self._log = log
+        self._metrics = metrics
+        self._new_id = new_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        exchange = _Exchange(self, scope, receive, send)
+        await exchange.run()
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    __slots__ = (
+        "_ask",
+        "_base",
+        "_endpoint",
+        "_headers",
+        "_id",
+        "_label",
+        "_principal",
+        "_receive",
+        "_scope",
+        "_send",
+        "_served",
+        "_started_s",
+        "_status",
+    )
+
+    def __init__(self, endpoint: ChatEndpoint, scope: Scope, receive: Receive, send: Send) -> None:
+        self._endpoint = endpoint
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._started_s = time.monotonic()
+        self._headers: HeaderMap = dict(scope["headers"])
+        self._id = endpoint._new_id()
+        self._label = request_label(self._headers, self._id)
+        self._base: RawHeaders = [
+            (b"inference-id", self._id.encode()),
+            (b"x-request-id", self._label.encode()),
+            *endpoint._cors.headers(self._headers.get(b"origin")),
+        ]
+        self._principal: Principal | None = None
+        self._ask: Ask | None = None
+        self._served: Served | None = None
+        self._status = 0
+
+    async def run(self) -> None:
+        endpoint = self._endpoint
+        endpoint._metrics.in_flight.inc()
+        try:
+            await self._answer()
+        except GatewayError as error:
+            await self._send_error(error)
+        except (ClientGone, Disconnected):
+            self._status = CLIENT_CLOSED
+        except Exception as error:  # the one place where an unforeseen fault becomes an answer
+            endpoint._log.error(
+                "unforeseen", inference_id=self._id, fault=f"{type(error).__name__}: {error}", where=_where(error)
+            )
+            await self._send_error(InternalError(f"Something went wrong here; the request's id is {self._id}."))
+        finally:
+            endpoint._metrics.in_flight.dec()
+            self._account()
+
+    async def _answer(self) -> None:
+        headers, endpoint = self._headers, self._endpoint
+        principal = await endpoint._auth.principal(self._scope["headers"])
+        require_scope(principal, "inference")
+        self._principal = principal
+        raw = await read_body(headers, self._receive)
+        ask = chat.read(raw)
+        tags = headers.get(b"x-gateway-tags")
+        if tags is not None:
+            ask = _tagged(ask, parse_tags(tags.decode("latin-1")))
+        self._ask = ask
+        watch = CallerWatch(self._receive)
+        call = Call(self._id, self._label, ask, principal, watch.gone)
+        if ask.request.stream:
+            await self._stream(call, watch)
+        else:
+            await self._plain(call)
+
+    async def _plain(self, call: Call) -> None:
+        served = await self._endpoint._service.complete(call)
+        self._served = served
+        waiting = served.bill.synced()
+        if waiting is not None:
+            await waiting
+        body = served.reply.body
+        self._status = 200
+        await self._send(
+            {
+                "type": "http.response.start",
+                "status": 200,
+                "headers": [JSON, (b"content-length", b"%d" % len(body)), *self._base, *served.headers()],
+            }
+        )
+        await self._send({"type": "http.response.body", "body": body})
+
+    async def _stream(self, call: Call, watch: CallerWatch) -> None:
+        service = self._endpoint._service
+        task = asyncio.current_task()
+        assert task is not None
+        watch.cancel_when_left(task)
+        head: RawHeaders = [*EVENT_STREAM, *self._base]
+        keep_alive = KeepAlive(self._send, head, service.catalog.routing.keep_alive_s)
+        streamed: Streamed | None = None
+        try:
+            try:
+                streamed = await service.stream(call)
+            except GatewayError as error:
+                if not await keep_alive.stop():
+                    raise
+                self._status = 200
+                await self._send({"type": "http.response.body", "body": event(error_body(error))})
+                return
+            self._served = streamed
+            self._status = 200
+            if not await keep_alive.stop():
+                head = [*head, *streamed.headers()]
+                await self._send({"type": "http.response.start", "status": 200, "headers": head})
+            await self._relay(streamed, wants_usage=call.ask.request.wants_usage)
+        except asyncio.CancelledError:
+            if not watch.left:
+                raise
+            task.uncancel()
+            self._status = CLIENT_CLOSED
+            await keep_alive.stop()
+        finally:
+            watch.stop()
+            keep_alive.cancel()
+            if streamed is not None and not streamed.settled:
+                # Cancelled: by the caller's leaving, or by a shutdown that ran out of patience.
+                await self._abandoned(streamed)
+
+    async def _relay(self, streamed: Streamed, *, wants_usage: bool) -> None:
+        """What arrives in one read is looked at whole before any of it is sent."""
+        live, send = streamed.live, self._send
+        sent_chars = 0
+        deltas: list[Delta] = live.first
+        try:
+            while not live.ended:
+                out, chars = _events(deltas, wants_usage=wants_usage)
+                if out:
+                    await send({"type": "http.response.body", "body": out, "more_body": True})
+                    sent_chars += chars
+                    streamed.sent_chars = sent_chars
+                    streamed.bill.part(sent_chars)
+                deltas = await live.read()
+        except ProviderFailure as failure:
+            streamed.settle(text_chars=sent_chars, broken=failure.kind.value)
+            live.close()
+            await streamed.bill.close(failed=True)
+            await send({"type": "http.response.body", "body": event(error_body(_broken(streamed, failure)))})
+            return
+        out, chars = _events(deltas, wants_usage=wants_usage)
+        streamed.settle(text_chars=sent_chars + chars)
+        await streamed.bill.close(failed=False)
+        waiting = streamed.bill.synced()
+        if waiting is not None:
+            await waiting
+        await send({"type": "http.response.body", "body": out + DONE})
+        await live.finish_connection()
+
+    async def _abandoned(self, streamed: Streamed) -> None:
+        """The caller left: hang up on the provider, unless it had finished and only owes us the usage."""
+        live = streamed.live
+        if live.reader.finished and not live.ended:
+            await live.read_rest(REST_S)
+        over = live.reader.finished
+        streamed.settle(text_chars=streamed.sent_chars, broken=None if over and live.reader.usage else "client_gone")
+        live.close()
+        await streamed.bill.close(failed=False)
+
+    async def _send_error(self, error: GatewayError) -> None:
+        if self._status:
+            return  # the answer has begun; uvicorn closes a connection whose answer was left unfinished
+        self._status = error.status
+        body = error_body(error)
+        await self._send(
+            {
+                "type": "http.response.start",
+                "status": error.status,
+                "headers": [(b"content-length", b"%d" % len(body)), *self._base, *error_headers(error)],
+            }
+        )
+        await self._send({"type": "http.response.body", "body": body})
+
+    def _account(self) -> None:
+        """Metrics and the log line, after the last byte."""
+        endpoint, served = self._endpoint, self._served
+        seconds = time.monotonic() - self._started_s
+        endpoint._metrics.count_request(ROUTE, self._status, seconds)
+        fields: dict[str, Any] = {"id": self._id, "status": self._status, "ms": round(seconds * 1000, 1)}
+        if self._label != self._id:
+            fields["request_id"] = self._label
+        if self._principal is not None:
+            fields["team"] = self._principal.billed.name
+            fields["key"] = self._principal.key.id
+        if self._ask is not None:
+            fields["model"] = self._ask.model
+            fields["stream"] = self._ask.request.stream
+        if served is not None:
+            fields["provider"] = served.offer.provider.name
+            fields["attempts"] = len(served.attempts)
+        endpoint._log.request(**fields)
+
+
+def _events(deltas: list[Delta], *, wants_usage: bool) -> tuple[bytes, int]:
+    """The bytes of some deltas, and how many characters of text they carry."""
+    if len(deltas) == 1 and not deltas[0].usage_only:
+        return b"data: " + deltas[0].data + b"\n\n", deltas[0].text_chars
+    chars = 0
+    parts = []
+    for delta in deltas:
+        if not delta.usage_only or wants_usage:
+            parts.append(b"data: " + delta.data + b"\n\n")
+            chars += delta.text_chars
+    return b"".join(parts), chars
+
+
+def _tagged(ask: Ask, tags: dict[str, str]) -> Ask:
+    return replace(ask, tags=tags)
+
+
+def _broken(streamed: Streamed, failure: ProviderFailure) -> GatewayError:
+    """The last event of a stream that broke after content had gone out."""
+    name = streamed.offer.provider.name
+    error = AllProvidersFailed(
+        f"{name}: the answer broke off: {failure.message}.",
+        [{"provider": name, "status": 200, "reason": failure.message}],
+    )
+    error.code = "timeout" if failure.kind is FailureKind.TIMEOUT else "stream_broken"
+    return error
+
+
+def _where(error: BaseException) -> str:
+    """File and line of the innermost frame; no values, which could be secrets."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace is not None else "?"
