@@ -31,8 +31,6 @@ NO_KEY: Final = "This needs a key of the gateway: send 'Authorization: Bearer hf
 WRONG_KEY: Final = "This key is unknown, revoked or expired. Ask whoever runs the gateway for another one."
 WRONG_ADMIN_KEY: Final = "This needs the admin key: send 'Authorization: Bearer' with the value of GATEWAY_ADMIN_KEY."
 
-_CHALLENGE: Final = (("www-authenticate", "Bearer"),)
-
 Place = tuple[bytes, bytes | None]
 """SHA-256 of a key, and the team that its request wants billed."""
 Value = TypeVar("Value")
@@ -84,15 +82,29 @@ class Authenticator:
         """The caller. Raises InvalidKey, Forbidden (another team may not be billed) and LedgerUnavailable."""
         credentials = read_credentials(headers)
         if credentials is None:
-            raise InvalidKey(NO_KEY, headers=_CHALLENGE)
-        found = self.principal_cached(credentials.token, credentials.bill_to)
-        if found is not None:
-            return found
-        return await self._look_up(credentials.token, credentials.bill_to)
+            raise InvalidKey(NO_KEY)
+        place = (sha256(credentials.token).digest(), credentials.bill_to)
+        return self._cached(place) or await self._look_up(place, credentials.token)
 
-    def principal_cached(self, token: bytes, bill_to: bytes | None = None) -> Principal | None:
+    def principal_cached(self, headers: Headers) -> Principal | None:
         """The caller where this worker knows it without asking: one look into a dictionary. Needs a running loop."""
-        place = (sha256(token).digest(), bill_to)
+        credentials = read_credentials(headers)
+        if credentials is None:
+            return None
+        return self._cached((sha256(credentials.token).digest(), credentials.bill_to))
+
+    @staticmethod
+    def require_scope(principal: Principal, scope: str) -> None:
+        """Raises Forbidden unless the key has this scope: `inference` or `usage`."""
+        if scope not in principal.key.scopes:
+            raise Forbidden(f"this key has no scope {scope!r}", code="scope_not_allowed")
+
+    async def aclose(self) -> None:
+        """Waits for what still runs in the background."""
+        while running := [*self._asking.values(), *self._background]:
+            await asyncio.gather(*running)
+
+    def _cached(self, place: Place) -> Principal | None:
         known = self._known.get(place)
         if known is None:
             return None
@@ -103,15 +115,9 @@ class Authenticator:
             self._ask_once(place)
         return known.principal
 
-    async def aclose(self) -> None:
-        """Waits for what still runs in the background."""
-        while running := [*self._asking.values(), *self._background]:
-            await asyncio.gather(*running)
-
-    async def _look_up(self, token: bytes, bill_to: bytes | None) -> Principal:
+    async def _look_up(self, place: Place, token: bytes) -> Principal:
         if keys.parse(token.decode("latin-1")) is None:
-            raise InvalidKey(WRONG_KEY, headers=_CHALLENGE)
-        place = (sha256(token).digest(), bill_to)
+            raise InvalidKey(WRONG_KEY)
         refusal = self._refusal(place)
         if refusal is not None:
             raise refusal
@@ -123,7 +129,7 @@ class Authenticator:
 
     def _refusal(self, place: Place) -> GatewayError | None:
         if place[0] in self._ended:
-            return InvalidKey(WRONG_KEY, headers=_CHALLENGE)
+            return InvalidKey(WRONG_KEY)
         now_s = self._clock_s()
         for refused in (self._refused.get((place[0], None)), self._refused.get(place)):
             if refused is not None and now_s < refused[1]:
@@ -189,7 +195,7 @@ class Authenticator:
     async def _forget(self, place: Place) -> GatewayError:
         """The store knows no living key of this digest (any more)."""
         known = self._known.pop(place, None)
-        error = InvalidKey(WRONG_KEY, headers=_CHALLENGE)
+        error = InvalidKey(WRONG_KEY)
         self._refuse((place[0], None), error)
         if known is not None and await self._was_ended(known.principal.key, place[0].hex()):
             _put(self._ended, place[0], None, self._entries_max)
@@ -228,12 +234,6 @@ class Authenticator:
         task.add_done_callback(self._background.discard)
 
 
-def require_scope(principal: Principal, scope: str) -> None:
-    """Raises Forbidden unless the key has this scope: `inference` or `usage`."""
-    if scope not in principal.key.scopes:
-        raise Forbidden(f"this key has no scope {scope!r}", code="scope_not_allowed")
-
-
 class AdminGuard:
     """The door of the admin API: one key, or none, which closes it."""
 
@@ -248,7 +248,7 @@ class AdminGuard:
         # Digests are compared, so that not even the length of the right key shows in the time it takes.
         given = "" if credentials is None else sha256(credentials.token).hexdigest()
         if not keys.equal(given, self._digest):
-            raise InvalidKey(WRONG_ADMIN_KEY, headers=_CHALLENGE)
+            raise InvalidKey(WRONG_ADMIN_KEY)
 
 
 def _opens(key: Key, digest: str) -> bool:

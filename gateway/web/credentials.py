@@ -1,17 +1,18 @@
 """What the headers of a request say of its caller: the key, and the team to bill. Pure; knows no store.
 
 The key comes as `Authorization: Bearer hf_…`, as the value `Bearer: hf_…` or a header `Bearer: hf_…` (the chat
-completion specification prints it so), or as `x-api-key` (Anthropic's older clients).
+completion specification prints it so), or as `x-api-key` (Anthropic's older clients); the first of these counts, since
+an Anthropic client may carry a key of its own beside the one that was set for the gateway.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-Headers = Iterable[tuple[bytes, bytes]]
+Headers = Mapping[bytes, bytes]
 """As ASGI gives them: names in lower case."""
 
 _BEARER: Final = re.compile(rb"bearer:?[ \t]+(\S+)[ \t]*", re.IGNORECASE)
@@ -26,20 +27,20 @@ class Credentials:
 
 
 def read_credentials(headers: Headers) -> Credentials | None:
-    """The one key that a request carries, or None where it carries none, or two that differ."""
-    tokens: set[bytes] = set()
-    bill_to: bytes | None = None
-    for name, value in headers:
-        if name == b"authorization":
-            match = _BEARER.fullmatch(value)
-            if match is not None:
-                tokens.add(match[1])
-        elif name in (b"x-api-key", b"bearer"):
-            if _TOKEN.fullmatch(value):
-                tokens.add(value)
-        elif name == b"x-hf-bill-to":
-            bill_to = value.strip() or None
-    # Anthropic's clients may send one key in both headers; two different ones leave open whose the request is.
-    if len(tokens) != 1:
+    """The key that a request carries, or None."""
+    token = _token(headers)
+    if token is None:
         return None
-    return Credentials(tokens.pop(), bill_to)
+    bill_to = headers.get(b"x-hf-bill-to")
+    return Credentials(token, bill_to.strip() or None if bill_to is not None else None)
+
+
+def _token(headers: Headers) -> bytes | None:
+    match = _BEARER.fullmatch(headers.get(b"authorization", b""))
+    if match is not None:
+        return match[1]
+    for name in (b"bearer", b"x-api-key"):
+        match = _TOKEN.fullmatch(headers.get(name, b""))
+        if match is not None:
+            return match[0]
+    return None
