@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -14,11 +14,14 @@ from gateway.config.catalog import Breaker, Catalog, Ceilings, MaxPrice, Price, 
 from gateway.config.mapping_faults import MappingFaults
 from gateway.config.mappings import load, read
 from providers.base import Adapter
+from providers.fields import Feature
 from providers.wire import Target
 
 
 class StandIn:
-    """As much of an adapter as the loader asks for."""
+    """As much of an adapter as the catalog asks for."""
+
+    refuses: ClassVar[Mapping[Feature, str]] = {}
 
     def __init__(self, name: str, base_url: str) -> None:
         self.name = name
@@ -207,8 +210,8 @@ routing:
               "maxConcurrency. Did you mean 'apiKey'?"),
         ("3", "providers.groq.baseUrl cannot be used as a base URL, expected http://, https:// or http+unix:// and a "
               "host, without user, query or fragment"),
-        ("4", "no adapter is called 'grok', expected that name or `adapter:` with one of cerebras, cohere, "
-              "fireworks-ai, groq, hf-inference, hyperbolic, nebius, novita, nscale, openai, sambanova, together. Did you mean 'groq'?"),
+        ("4", "no adapter is called 'grok', expected that name or `adapter:` with one of "
+              f"{', '.join(sorted(stand_ins()))}. Did you mean 'groq'?"),
         ("10", "meta-llama/Llama-3.3-70B-Instruct.groq.pricing.output is 'free', expected an amount in USD such as "
                '"0.59" (at most nine decimals)'),
         ("11", "meta-llama/Llama-3.3-70B-Instruct.groq.contextLength is '-1', expected an integer from 1 to "
