@@ -40,6 +40,8 @@ def parse_base_url(url: str) -> tuple[Origin, str]:
 
     Raises ValueError, with a sentence that names what is wrong, for anything that is not one.
     """
+    if any(character <= " " for character in url):
+        raise ValueError("a base URL has no spaces or control characters")
     parts = urlsplit(url)
     if "?" in url or "#" in url or parts.username is not None or parts.password is not None:
         raise ValueError("a base URL has no user, query or fragment")
