@@ -63,6 +63,10 @@ def _no_headers(_turn: Turn) -> dict[str, str]:
     return {}
 
 
+def _never(_turn: Turn) -> Problem | None:
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class House:
     """One provider. Functions are pure."""
@@ -86,6 +90,8 @@ class House:
     """Refusals by status and by name; `401`, `model` and `context` are always there."""
     ask: Callable[[Mapping[str, Any], SimRequest], Ask] = lambda body, _request: from_openai(body)
     headers: Callable[[Turn], Mapping[str, str]] = _no_headers
+    unsayable: Callable[[Turn], Problem | None] = _never
+    """What the model said and the server could not make an answer of; plain answers only."""
     image_tokens: int = IMAGE_TOKENS
     calls_max: int | None = None
     spaced: bool = False
@@ -114,10 +120,21 @@ def fault(house: House, request: SimRequest, named: str, retry_after_s: float | 
     if problem is None:
         status = int(named) if named.isdigit() else 500
         problem = Problem(status, _SAID.get(status, f"Simulated fault {named}"))
+    if problem.form in house.late_forms and _streams(request):
+        return SimAnswer(200, chunks=house.failing(problem))
     answer = house.refusal(problem, request)
     if retry_after_s is None:
         return answer
     return replace(answer, headers={**answer.headers, "retry-after": f"{retry_after_s:g}"})
+
+
+def _streams(request: SimRequest) -> bool:
+    """Whether a request, good or bad, asks for a stream."""
+    try:
+        body = json.loads(request.body)
+    except ValueError:
+        return False
+    return isinstance(body, dict) and body.get("stream") is True
 
 
 def serve(house: House, request: SimRequest) -> SimAnswer:
@@ -180,6 +197,9 @@ def _answer(house: House, request: SimRequest, body: Mapping[str, Any], model: s
     dressed = SimAnswer(200, headers=house.headers(turn), failing=failing, spaced=house.spaced, model=model)
     if ask.stream:
         return replace(dressed, chunks=tuple(house.stream(turn)))
+    unsayable = house.unsayable(turn)
+    if unsayable is not None:
+        return replace(house.refusal(unsayable, request), model=model)
     return replace(dressed, body=house.plain(turn))
 
 

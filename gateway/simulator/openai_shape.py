@@ -5,7 +5,7 @@ Each provider puts its own keys and order around them; nothing here is sent as i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -127,3 +127,18 @@ def _deltas(
         yield {"tool_calls": [{**head, "function": {"name": call.name, "arguments": ""}}]}, 1
         for fragment in call.fragments:
             yield {"tool_calls": [{"index": at, "function": {"arguments": fragment}}]}, 1
+
+
+def coarser(moves: Iterable[Step], pieces: int) -> Iterator[Step]:
+    """The same moves with up to so many pieces of text in one, as providers that flush seldom send them."""
+    held: list[Step] = []
+    for move in moves:
+        only_text = bool(move.text) and not move.finish
+        if only_text:
+            held.append(move)
+        if held and (not only_text or len(held) == pieces):
+            text = "".join(step.text or "" for step in held)
+            yield replace(held[-1], delta={"content": text}, text=text)
+            held = []
+        if not only_text:
+            yield move

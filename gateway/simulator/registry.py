@@ -6,14 +6,36 @@ from collections.abc import Mapping
 from typing import Final
 
 from gateway.simulator.house import House
-from gateway.simulator.providers import cerebras, groq, openai, together
+from gateway.simulator.providers import (
+    cerebras,
+    cohere,
+    fireworks_ai,
+    groq,
+    hf_inference,
+    hyperbolic,
+    nebius,
+    novita,
+    nscale,
+    openai,
+    sambanova,
+    together,
+)
 
 HOUSES: Final[Mapping[str, House]] = {
     "cerebras": cerebras.HOUSE,
+    "cohere": cohere.HOUSE,
+    "fireworks-ai": fireworks_ai.HOUSE,
     "groq": groq.HOUSE,
+    "hf-inference": hf_inference.HOUSE,
+    "hyperbolic": hyperbolic.HOUSE,
+    "nebius": nebius.HOUSE,
+    "novita": novita.HOUSE,
+    "nscale": nscale.HOUSE,
     "openai": openai.HOUSE,
+    "sambanova": sambanova.HOUSE,
     "together": together.HOUSE,
 }
+"""Every simulated provider."""
 
 BASE_PATHS: Final[Mapping[str, str]] = {
     "cerebras": "/cerebras/v1",

@@ -152,7 +152,7 @@ def _number(schema: Mapping[str, Any], _root: Any, _hint: str, _depth: int) -> f
 
 
 def _integer(schema: Mapping[str, Any], _root: Any, _hint: str, _depth: int) -> int:
-    return int(_bounded(schema, step=1))
+    return round(_bounded(schema, step=1))
 
 
 def _bounded(schema: Mapping[str, Any], step: float) -> float:
@@ -166,9 +166,9 @@ def _bounded(schema: Mapping[str, Any], step: float) -> float:
         high = min(value for value in (high, math.ceil(below / unit) * unit - unit) if value is not None)
     if low is not None:
         fitted: float = math.ceil(low / unit) * unit
-        return low if high is not None and fitted > high and "multipleOf" not in schema else fitted
+        return float(low) if high is not None and fitted > high and "multipleOf" not in schema else fitted
     if high is not None and high < unit:
-        return math.floor(high / unit) * unit
+        return float(math.floor(high / unit) * unit)
     return unit
 
 
