@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from gateway import ids
 from gateway import keys as key_texts
 from gateway.errors import Conflict, NotFound
 from gateway.store.base import AuditEntry, NameTaken, Tenants
@@ -38,12 +39,26 @@ class Actor:
     """The client's address, or the host's name."""
 
 
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """A key that was just made, or made anew."""
+
+    team: Team
+    key: Key
+    text: str = field(repr=False)
+    """The key itself, which cannot be had again."""
+
+
 class Administration:
     """The acts. Raise InvalidRequest, NotFound (`team_not_found`, `key_not_found`), Conflict (`team_exists`,
     `key_not_live`) and StoreAway."""
 
     def __init__(
-        self, store: Tenants, *, new_team_id: Callable[[], str], clock_ms: Callable[[], int] = wall_clock_ms
+        self,
+        store: Tenants,
+        *,
+        new_team_id: Callable[[], str] = ids.new_team_id,
+        clock_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
         self._store = store
         self._new_team_id = new_team_id
@@ -93,8 +108,7 @@ class Administration:
         await self._record(actor, "team.delete", before.name, team_view(before), None)
         return team
 
-    async def create_key(self, team_name: str, given: object, actor: Actor) -> tuple[Key, str]:
-        """The key as kept, and its text, which cannot be had again."""
+    async def create_key(self, team_name: str, given: object, actor: Actor) -> IssuedKey:
         team = await self.team(team_name)
         now_ms = self._clock_ms()
         minted = key_texts.mint()
@@ -102,7 +116,7 @@ class Administration:
         key = read_key(blank, given, now_ms)
         await self._store.create_key(key)
         await self._record(actor, "key.create", _subject(team, key), None, key_view(key, team.name, now_ms))
-        return key, minted.text
+        return IssuedKey(team, key, minted.text)
 
     async def keys(self, team_name: str) -> tuple[Team, list[Key]]:
         """Oldest first, revoked and expired ones too."""
@@ -119,11 +133,11 @@ class Administration:
             code="key_not_found",
         )
 
-    async def update_key(self, team_name: str, key_id: str, given: object, actor: Actor) -> Key:
+    async def update_key(self, team_name: str, key_id: str, given: object, actor: Actor) -> tuple[Team, Key]:
         team, before = await self.key(team_name, key_id)
         return await self._save_key(actor, "key.update", team, before, read_key(before, given, self._clock_ms()))
 
-    async def rotate_key(self, team_name: str, key_id: str, given: object, actor: Actor) -> tuple[Key, str]:
+    async def rotate_key(self, team_name: str, key_id: str, given: object, actor: Actor) -> IssuedKey:
         """A new secret under the same id. The old one lives on for `overlap_seconds` (a day where none are given)."""
         overlap_s = read_overlap_s(given, OVERLAP_DEFAULT_S, OVERLAP_MAX_S)
         team, before = await self.key(team_name, key_id)
@@ -137,13 +151,14 @@ class Administration:
             old_digest=before.digest if overlap_s else None,
             old_digest_until_ms=now_ms + overlap_s * 1000 if overlap_s else None,
         )
-        return await self._save_key(actor, "key.rotate", team, before, key), minted.text
+        await self._save_key(actor, "key.rotate", team, before, key)
+        return IssuedKey(team, key, minted.text)
 
-    async def revoke_key(self, team_name: str, key_id: str, actor: Actor) -> Key:
+    async def revoke_key(self, team_name: str, key_id: str, actor: Actor) -> tuple[Team, Key]:
         """Ends the key, and an old secret of it with it. Again is no error."""
         team, before = await self.key(team_name, key_id)
         if before.revoked_at_ms is not None:
-            return before
+            return team, before
         key = replace(before, revoked_at_ms=self._clock_ms(), old_digest=None, old_digest_until_ms=None)
         return await self._save_key(actor, "key.revoke", team, before, key)
 
@@ -151,13 +166,13 @@ class Administration:
         """Newest first."""
         return await self._store.audit(limit=limit)
 
-    async def _save_key(self, actor: Actor, act: str, team: Team, before: Key, key: Key) -> Key:
+    async def _save_key(self, actor: Actor, act: str, team: Team, before: Key, key: Key) -> tuple[Team, Key]:
         await self._store.save_key(key)
         now_ms = self._clock_ms()
         await self._record(
             actor, act, _subject(team, key), key_view(before, team.name, now_ms), key_view(key, team.name, now_ms)
         )
-        return key
+        return team, key
 
     async def _record(
         self, actor: Actor, act: str, subject: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None

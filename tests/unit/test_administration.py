@@ -223,11 +223,12 @@ def test_null_takes_a_budget_away() -> None:
 def test_a_key_opens_by_the_text_that_is_given_once() -> None:
     async def story(office: Office) -> None:
         team = await office.acts.create_team({"team": "search"}, ACTOR)
-        key, text = await office.acts.create_key(
+        issued = await office.acts.create_key(
             "search",
             {"expires_at": "2027-01-01T00:00:00+01:00", "scopes": ["usage"], "may_bill": ["ads"], "budget": {"usd": 1}},
             ACTOR,
         )
+        key, text = issued.key, issued.text
         assert await office.store.find_key(key_texts.digest(text)) == (key, team)
         view = key_view(key, team.name, NOW_MS)
         assert view["expires_at"] == "2026-12-31T23:00:00Z"
@@ -241,14 +242,15 @@ def test_a_key_opens_by_the_text_that_is_given_once() -> None:
 def test_a_rotated_key_lives_on_for_its_overlap() -> None:
     async def story(office: Office) -> None:
         await office.acts.create_team({"team": "search"}, ACTOR)
-        key, old = await office.acts.create_key("search", {}, ACTOR)
-        rotated, new = await office.acts.rotate_key("search", key.id, {"overlap_seconds": 60}, ACTOR)
-        assert rotated.id == key.id
-        for text in (old, new):
+        issued = await office.acts.create_key("search", {}, ACTOR)
+        key, old = issued.key, issued.text
+        rotated = await office.acts.rotate_key("search", key.id, {"overlap_seconds": 60}, ACTOR)
+        assert rotated.key.id == key.id
+        for text in (old, rotated.text):
             assert await office.store.find_key(key_texts.digest(text)) is not None
         office.store.now_ms = NOW_MS + 60_000
         assert await office.store.find_key(key_texts.digest(old)) is None
-        assert await office.store.find_key(key_texts.digest(new)) is not None
+        assert await office.store.find_key(key_texts.digest(rotated.text)) is not None
 
     with_office(story)
 
@@ -257,7 +259,8 @@ def test_a_rotated_key_lives_on_for_its_overlap() -> None:
 def test_an_overlap_of_another_kind_is_refused(overlap: object) -> None:
     async def story(office: Office) -> None:
         await office.acts.create_team({"team": "search"}, ACTOR)
-        key, _ = await office.acts.create_key("search", {}, ACTOR)
+        issued = await office.acts.create_key("search", {}, ACTOR)
+        key = issued.key
         with pytest.raises(InvalidRequest, match="overlap_seconds must be an integer"):
             await office.acts.rotate_key("search", key.id, {"overlap_seconds": overlap}, ACTOR)
 
@@ -267,10 +270,11 @@ def test_an_overlap_of_another_kind_is_refused(overlap: object) -> None:
 def test_a_revoked_key_is_dead_with_its_old_secret_and_stays_listed() -> None:
     async def story(office: Office) -> None:
         await office.acts.create_team({"team": "search"}, ACTOR)
-        key, old = await office.acts.create_key("search", {}, ACTOR)
-        _, new = await office.acts.rotate_key("search", key.id, {"overlap_seconds": 60}, ACTOR)
+        issued = await office.acts.create_key("search", {}, ACTOR)
+        key, old = issued.key, issued.text
+        rotated = await office.acts.rotate_key("search", key.id, {"overlap_seconds": 60}, ACTOR)
         await office.acts.revoke_key("search", key.id, ACTOR)
-        for text in (old, new):
+        for text in (old, rotated.text):
             assert await office.store.find_key(key_texts.digest(text)) is None
         _, listed = await office.acts.keys("search")
         assert [entry.revoked_at_ms for entry in listed] == [NOW_MS]
@@ -285,7 +289,8 @@ def test_another_teams_key_is_not_there() -> None:
     async def story(office: Office) -> None:
         await office.acts.create_team({"team": "search"}, ACTOR)
         await office.acts.create_team({"team": "ads"}, ACTOR)
-        key, _ = await office.acts.create_key("search", {}, ACTOR)
+        issued = await office.acts.create_key("search", {}, ACTOR)
+        key = issued.key
         with pytest.raises(NotFound) as caught:
             await office.acts.revoke_key("ads", key.id, ACTOR)
         assert caught.value.code == "key_not_found"
@@ -297,9 +302,10 @@ def test_every_act_is_audited_without_a_secret() -> None:
     async def story(office: Office) -> None:
         await office.acts.create_team(FULL_TEAM, ACTOR)
         await office.acts.update_team("search", {"budget": {"usd": "1"}}, ACTOR)
-        key, text = await office.acts.create_key("search", {}, ACTOR)
+        issued = await office.acts.create_key("search", {}, ACTOR)
+        key, text = issued.key, issued.text
         await office.acts.update_key("search", key.id, {"models": ["openai/*"]}, ACTOR)
-        _, new = await office.acts.rotate_key("search", key.id, {}, ACTOR)
+        rotated = await office.acts.rotate_key("search", key.id, {}, ACTOR)
         await office.acts.revoke_key("search", key.id, ACTOR)
         await office.acts.delete_team("search", ACTOR)
         audit = [audit_view(entry) for entry in await office.acts.audit()]
@@ -315,7 +321,7 @@ def test_every_act_is_audited_without_a_secret() -> None:
         assert (audit[-1]["actor"], audit[-1]["origin"], audit[-1]["subject"]) == ("cli", "host-1", "search")
         assert (audit[-2]["before"]["budget"]["usd"], audit[-2]["after"]["budget"]["usd"]) == ("100", "1")
         told = json.dumps(audit)
-        for secret in (text, new, key.digest, "a secret of the hook"):
+        for secret in (text, rotated.text, key.digest, "a secret of the hook"):
             assert secret not in told
 
     with_office(story)

@@ -1,0 +1,197 @@
+"""Questions about usage, asked of the store: reports, exports and the story of one request.
+
+What a worker's journal still holds and the store does not yet is asked of `LocalEntries`. Shaping the answers is the
+business of `usage_report` and `usage_export`. Every question may raise StoreAway.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any, Final, Protocol
+from zoneinfo import ZoneInfo
+
+from gateway.errors import NotFound
+from gateway.ids import milliseconds_of
+from gateway.moments import format_moment
+from gateway.records import ClosedEntry, attempt_id
+from gateway.store.base import Store, UsageCell
+from gateway.tenants import Team
+from gateway.usage_export import attempts, usd
+from gateway.usage_report import Report, Teams, UsageQuery, report, whole_days
+
+STORY_MS: Final = 7 * 24 * 3_600_000
+"""How far back a caller's own request id is looked for."""
+LATE_MS: Final = 3_600_000
+"""An entry's admission is at most this far from the time in its inference id."""
+
+JsonObject = dict[str, Any]
+
+
+class LocalJournal(Protocol):
+    """What the journals of this host hold. Blocking; asked in a thread."""
+
+    def closed_entries(self, from_ms: int, to_ms: int) -> Iterable[ClosedEntry]:
+        """Those admitted in a period, `to_ms` exclusive, shipped or not."""
+        ...
+
+    def decision(self, inference_id: str) -> Mapping[str, Any] | None:
+        """Why a request went where it went; None where it is not kept here."""
+        ...
+
+
+class NoJournal:
+    """For a host that serves no requests."""
+
+    def closed_entries(self, from_ms: int, to_ms: int) -> Iterable[ClosedEntry]:
+        return ()
+
+    def decision(self, inference_id: str) -> Mapping[str, Any] | None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """`zone` is the mapping table's, for periods, and for teams without one of their own."""
+
+    store: Store
+    zone: Callable[[], str]
+    journal: LocalJournal = field(default_factory=NoJournal)
+
+    def zone_info(self) -> ZoneInfo:
+        return ZoneInfo(self.zone())
+
+    async def teams(self) -> Teams:
+        return Teams.of(await self.store.teams(deleted=True), self.zone())
+
+    async def team_ids(self, names: Iterable[str]) -> list[str]:
+        """Ids of teams by name or id, deleted ones by id. Raises NotFound (`team_not_found`)."""
+        found = []
+        for name in names:
+            team = await self.store.find_team(name)
+            if team is None:
+                raise NotFound(f"there is no team {name[:64]!r}", code="team_not_found")
+            found.append(team.id)
+        return found
+
+    async def usage(self, query: UsageQuery, team_ids: Sequence[str] | None = None) -> Report:
+        """`team_ids` None: all teams."""
+        teams = await self.teams()
+        if query.tag is None:
+            cells = await self.store.usage(from_ms=query.from_ms, to_ms=query.to_ms, team_ids=team_ids)
+            return report(query, teams, cells)
+        return await self._by_tag(query, query.tag, teams, teams.by_id if team_ids is None else team_ids)
+
+    async def _by_tag(self, query: UsageQuery, tag: str, teams: Teams, team_ids: Collection[str]) -> Report:
+        """Whole days, of each team's own zone: so teams are asked for by zone."""
+        cells: list[UsageCell] = []
+        tagged: list[tuple[str, UsageCell]] = []
+        for zone, ids in groupby(sorted(team_ids, key=teams.zone_of), key=teams.zone_of):
+            days, of_zone = whole_days(query, zone), list(ids)
+            cells += await self.store.usage(from_ms=days.from_ms, to_ms=days.to_ms, team_ids=of_zone)
+            tagged += await self.store.tag_usage(tag, from_ms=days.from_ms, to_ms=days.to_ms, team_ids=of_zone)
+        return report(query, teams, cells, tagged)
+
+    async def attempts(self, query: UsageQuery, team_ids: Sequence[str] | None = None) -> list[ClosedEntry]:
+        """Every attempt of a period, for an export."""
+        kept = await self.store.entries(from_ms=query.from_ms, to_ms=query.to_ms, team_ids=team_ids)
+        local = await self._local(query.from_ms, query.to_ms)
+        return attempts(kept, local, from_ms=query.from_ms, to_ms=query.to_ms, team_ids=team_ids)
+
+    async def story(self, request: str, *, team: Team | None = None, now_ms: int) -> JsonObject:
+        """What became of a request. With `team` only one of that team's, which may name it by its own request id, too:
+        then the newest counts. Raises NotFound (`request_not_found`), the same for another team's and for none."""
+        entries = await self._entries_of(request)
+        if team is not None:
+            entries = [entry for entry in entries if entry.team_id == team.id]
+            if not entries:
+                entries = await self._labelled(request, team, now_ms)
+        if not entries:
+            raise NotFound(f"there is no request {request[:128]!r}, or no longer", code="request_not_found")
+        teams = await self.teams()
+        decision = await asyncio.to_thread(self.journal.decision, entries[0].inference_id)
+        return story_view(entries, teams.name(entries[0].team_id), decision, provider_costs=team is None)
+
+    async def _entries_of(self, inference_id: str) -> list[ClosedEntry]:
+        began_ms = milliseconds_of(inference_id)
+        entries = await self.store.story(inference_id)
+        if began_ms and not any(entry.last for entry in entries):
+            local = await self._local(began_ms - LATE_MS, began_ms + LATE_MS)
+            entries = _united(entries, (entry for entry in local if entry.inference_id == inference_id))
+        return entries
+
+    async def _labelled(self, label: str, team: Team, now_ms: int) -> list[ClosedEntry]:
+        """The entries of the newest request of a team that its caller gave this id."""
+        from_ms, to_ms = now_ms - STORY_MS, now_ms + LATE_MS
+        kept = await self.store.entries(from_ms=from_ms, to_ms=to_ms, team_ids=[team.id])
+        local = (entry for entry in await self._local(from_ms, to_ms) if entry.team_id == team.id)
+        entries = [entry for entry in _united(kept, local) if entry.request_id == label]
+        newest = max(entries, key=lambda entry: (entry.at_ms, entry.inference_id), default=None)
+        return [entry for entry in entries if newest is not None and entry.inference_id == newest.inference_id]
+
+    async def _local(self, from_ms: int, to_ms: int) -> list[ClosedEntry]:
+        return await asyncio.to_thread(lambda: list(self.journal.closed_entries(from_ms, to_ms)))
+
+
+def _united(kept: Iterable[ClosedEntry], local: Iterable[ClosedEntry]) -> list[ClosedEntry]:
+    """Each attempt once, in the order of attempts; the store's word counts first."""
+    found: dict[tuple[str, int], ClosedEntry] = {}
+    for entries in (kept, local):
+        for entry in entries:
+            found.setdefault((entry.inference_id, entry.number), entry)
+    return sorted(found.values(), key=lambda entry: (entry.inference_id, entry.number))
+
+
+def story_view(
+    entries: Sequence[ClosedEntry], team_name: str, decision: Mapping[str, Any] | None, *, provider_costs: bool
+) -> JsonObject:
+    """One request: what it cost, every attempt, and the decision where it is kept. `cost_usd` is null where nobody
+    knows a price of what was used."""
+    first, final = entries[0], entries[-1]
+    charges = [entry.charge_nano_usd for entry in entries]
+    known = [charge for charge in charges if charge is not None]
+    view: JsonObject = {
+        "inference_id": first.inference_id,
+        "request_id": first.request_id,
+        "at": format_moment(first.at_ms),
+        "team": team_name,
+        "key": first.key_id,
+        "model": first.hub_model,
+        "finished": final.last,
+        "failed": final.failed,
+        "prompt_tokens": sum(entry.prompt_tokens for entry in entries),
+        "cached_tokens": sum(entry.cached_tokens for entry in entries),
+        "completion_tokens": sum(entry.completion_tokens for entry in entries),
+        "reasoning_tokens": sum(entry.reasoning_tokens for entry in entries),
+        "cost_usd": usd(sum(known)) if len(known) == len(charges) else None,
+        "estimated": any(entry.estimated for entry in entries),
+        "unknown": any(entry.unknown for entry in entries),
+        "tags": dict(first.tags),
+        "attempts": [_attempt_view(entry, provider_costs) for entry in entries if entry.number >= 1],
+        "decision": None if decision is None else dict(decision),
+    }
+    return view
+
+
+def _attempt_view(entry: ClosedEntry, provider_costs: bool) -> JsonObject:
+    view: JsonObject = {
+        "attempt_id": attempt_id(entry.inference_id, entry.number),
+        "provider": entry.provider,
+        "provider_model": entry.provider_model,
+        "reported_model": entry.reported_model,
+        "upstream_id": entry.upstream_id,
+        "status": entry.status,
+        "failure": entry.failure,
+        "answered": entry.answered,
+        "duration_ms": entry.duration_ms,
+        "first_content_ms": entry.first_content_ms,
+        "cost_usd": usd(entry.charge_nano_usd),
+        "estimated": entry.estimated,
+        "unknown": entry.unknown,
+        "dropped": list(entry.dropped),
+    }
+    if provider_costs:
+        view["provider_cost_usd"] = usd(entry.provider_cost_nano_usd)
+    return view
