@@ -26,11 +26,13 @@ _NO_YAML = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """Text as it was written, without its quotes."""
+    """Text as it was written, without its quotes. `start` and `end` are offsets of what was written."""
 
     text: str
     line: int
     quoted: bool
+    start: int = 0
+    end: int = 0
 
     @property
     def is_nothing(self) -> bool:
@@ -42,14 +44,19 @@ class Scalar:
 class Sequence:
     items: tuple[Node, ...]
     line: int
+    start: int = 0
+    end: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A YAML mapping. Keys are unique."""
+    """A YAML mapping. Keys are unique. `flow`: written in braces; otherwise it ends where its last value does."""
 
     items: tuple[tuple[Scalar, Node], ...]
     line: int
+    flow: bool = False
+    start: int = 0
+    end: int = 0
 
 
 Node = Scalar | Sequence | Section
@@ -101,6 +108,7 @@ class _Builder:
     def __init__(self, events: Iterator[Any], report: Report) -> None:
         self._events = events
         self._report = report
+        self._closed_at = 0
 
     def document(self) -> Node | None:
         root: Node | None = None
@@ -126,15 +134,20 @@ class _Builder:
             self._report(line, f"the anchor &{event.anchor} is not taken here, expected the value alone")
         if event.tag is not None:
             self._report(line, f"the tag {event.tag!r} is not taken here, expected the value alone")
+        start = event.start_mark.index
         if isinstance(event, yaml.ScalarEvent):
-            return Scalar(event.value, line, quoted=event.style in ("'", '"', "|", ">"))
+            return Scalar(event.value, line, event.style in ("'", '"', "|", ">"), start, _offset(event.end_mark))
         if isinstance(event, yaml.SequenceStartEvent):
-            return Sequence(tuple(self._sequence(depth)), line)
-        return Section(tuple(self._section(depth)), line)
+            items = tuple(self._sequence(depth))
+            return Sequence(items, line, start, self._closed_at if event.flow_style or not items else items[-1].end)
+        pairs = tuple(self._section(depth))
+        end = self._closed_at if event.flow_style or not pairs else pairs[-1][1].end
+        return Section(pairs, line, event.flow_style, start, end)
 
     def _sequence(self, depth: int) -> Iterator[Node]:
         while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
             yield self._node(event, depth + 1)
+        self._closed_at = _offset(event.end_mark)
 
     def _section(self, depth: int) -> Iterator[tuple[Scalar, Node]]:
         seen: dict[str, int] = {}
@@ -148,7 +161,14 @@ class _Builder:
             else:
                 seen[key.text] = key.line
                 yield key, value
+        self._closed_at = _offset(event.end_mark)
 
     def _stop(self, event: Any, what: str) -> None:
         self._report(event.start_mark.line + 1, what)
         raise Unreadable
+
+
+def _offset(mark: Any) -> int:
+    """Where a mark stands, in characters from the beginning of the text."""
+    index: int = mark.index
+    return index

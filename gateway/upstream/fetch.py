@@ -1,0 +1,46 @@
+"""One JSON document from the web, for commands. Bounded in time and size; never on the path of a request."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Final
+
+import httpx
+
+from providers.wire import JsonError, decode_json
+
+WAIT_S: Final = 30.0
+TOTAL_S: Final = 120.0
+BODY_BYTES_MAX: Final = 64 * 1024 * 1024
+
+
+class FetchFailed(Exception):
+    """The document could not be had; the message is a sentence that names the URL."""
+
+
+def fetch_json(url: str) -> Any:
+    """The JSON behind a URL, redirects followed, HTTPS_PROXY and SSL_CERT_FILE honoured. Raises FetchFailed."""
+    try:
+        with (
+            httpx.Client(timeout=WAIT_S, follow_redirects=True, max_redirects=3) as client,
+            client.stream("GET", url, headers={"accept": "application/json"}) as response,
+        ):
+            if response.status_code != 200:
+                raise FetchFailed(f"{url} answered with status {response.status_code}, expected 200.")
+            return decode_json(_body(response, url))
+    except (JsonError, UnicodeDecodeError) as error:
+        raise FetchFailed(f"{url} did not answer with JSON: {error}.") from error
+    except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        raise FetchFailed(f"{url} could not be fetched: {error or type(error).__name__}.") from error
+
+
+def _body(response: httpx.Response, url: str) -> bytes:
+    began = time.monotonic()
+    body = bytearray()
+    for chunk in response.iter_bytes():
+        body += chunk
+        if len(body) > BODY_BYTES_MAX:
+            raise FetchFailed(f"{url} answered with more than {BODY_BYTES_MAX // 1024 // 1024} MiB.")
+        if time.monotonic() - began > TOTAL_S:
+            raise FetchFailed(f"{url} took longer than {TOTAL_S:g} seconds.")
+    return bytes(body)
