@@ -26,7 +26,8 @@ from gateway.routing.retry_budget import RetryBudget
 from gateway.tenants import Principal
 from providers.wire import ChatRequest, ProviderFailure, Reply, Usage
 
-AttemptSeen = Callable[[Offer, Attempt], None]
+AttemptSeen = Callable[[str, Attempt], None]
+"""Told of every attempt with the provider's name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +184,7 @@ class Service:
         try:
             answer = await walk.first_success(once)
             attempt = walk.attempts[-1]
-            self._on_attempt(answer.offer, attempt)
+            self._on_attempt(attempt.provider, attempt)
             self.book.succeed(answer.offer, time.monotonic())
             reply = answer.reply
             bill.won(
@@ -221,7 +222,7 @@ class Service:
                 _name_attempts(error, walk)
             await bill.close(failed=True)
             raise
-        self._on_attempt(live.offer, walk.attempts[-1])
+        self._on_attempt(live.offer.provider.name, walk.attempts[-1])
         return Streamed(plan, bill, walk.attempts, live, self.book, started_s)
 
     async def _open(self, call: Call) -> tuple[Plan, ChatRequest, Bill, Walk]:
@@ -263,7 +264,7 @@ class Service:
                 text_chars=failure.text_chars,
                 duration_ms=attempt.duration_ms,
             )
-            self._on_attempt(offer, attempt)
+            self._on_attempt(attempt.provider, attempt)
 
         walk = Walk(
             plan=plan,

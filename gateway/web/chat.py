@@ -15,12 +15,11 @@ from typing import Any, Final
 from gateway.ask import Ask, parse_tags
 from gateway.dialects import chat
 from gateway.errors import AllProvidersFailed, GatewayError, InternalError
-from gateway.ids import new_inference_id
 from gateway.log import Log
 from gateway.metrics import Metrics
 from gateway.service import Call, ClientGone, Served, Service, Streamed
 from gateway.tenants import Principal
-from gateway.web.auth import Authenticator, require_scope
+from gateway.web.auth import Authenticator
 from gateway.web.cors import Cors
 from gateway.web.keep_alive import KeepAlive
 from gateway.web.request import (
@@ -62,7 +61,7 @@ class ChatEndpoint:
         log: Log,
         metrics: Metrics,
         *,
-        new_id: Callable[[], str] = new_inference_id,
+        new_id: Callable[[], str],
     ) -> None:
         self._service = service
         self._auth = authenticator
@@ -88,7 +87,6 @@ class _Exchange:
         "_label",
         "_principal",
         "_receive",
-        "_scope",
         "_send",
         "_served",
         "_started_s",
@@ -97,7 +95,6 @@ class _Exchange:
 
     def __init__(self, endpoint: ChatEndpoint, scope: Scope, receive: Receive, send: Send) -> None:
         self._endpoint = endpoint
-        self._scope = scope
         self._receive = receive
         self._send = send
         self._started_s = time.monotonic()
@@ -134,8 +131,8 @@ class _Exchange:
 
     async def _answer(self) -> None:
         headers, endpoint = self._headers, self._endpoint
-        principal = await endpoint._auth.principal(self._scope["headers"])
-        require_scope(principal, "inference")
+        principal = await endpoint._auth.principal(headers)
+        endpoint._auth.require_scope(principal, "inference")
         self._principal = principal
         raw = await read_body(headers, self._receive)
         ask = chat.read(raw)

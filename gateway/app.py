@@ -1,0 +1,239 @@
+"""The one place where everything is built and wired, and the application that a worker serves.
+
+All state that changes over time is made here: the store and its journal, the catalog (one reference, swapped), the
+health book and retry budget inside the service, the pool of connections, the cache of keys, the metrics.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+
+from gateway.administration import Administration
+from gateway.config.catalog import Catalog
+from gateway.config.mapping_faults import MappingFaults
+from gateway.config.settings import Settings
+from gateway.errors import GatewayError, InternalError, MethodNotAllowed, NotFound
+from gateway.exchange import Exchange
+from gateway.ids import InferenceIds, new_instance_id, new_team_id
+from gateway.journal.writer import JournalWriter
+from gateway.log import Log
+from gateway.metering import Meter
+from gateway.metrics import Metrics
+from gateway.records import Attempt
+from gateway.service import Service
+from gateway.store.base import Store, StoreAway, StoreUnfit
+from gateway.store.open import open_store
+from gateway.store.shipper import Shipper
+from gateway.table_watch import TableWatch
+from gateway.upstream.client import Door, HttpxDoor, PoolDoor
+from gateway.upstream.pool import Pool
+from gateway.web.auth import AdminGuard, Authenticator
+from gateway.web.chat import ChatEndpoint
+from gateway.web.cors import Cors
+from gateway.web.ops import Readiness, ops_routes
+from gateway.web.request import HeaderMap, Receive, Scope, Send
+from gateway.web.responses import error_response
+from providers.registry import ADAPTERS
+
+CHAT_PATH: Final = "/v1/chat/completions"
+SHIP_AT_EXIT_S: Final = 5.0
+JOURNAL_FOLDER: Final = "journal"
+
+
+class StartupFailed(Exception):
+    """The worker cannot work with what it was given; the message says why."""
+
+
+class Application:
+    """An ASGI application: the hot route at once, all others by Starlette. Call `start` before it is served and `stop`
+    after. `admin` is the application of the admin listener, where there is one."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.readiness = Readiness()
+        self._log = Log(settings.log_level)
+        self._metrics = Metrics()
+        self._cors = Cors(settings.cors_origins)
+
+    async def start(self) -> None:
+        """Builds all parts. Raises StartupFailed."""
+        settings = self.settings
+        try:
+            self._watch = TableWatch(Path(settings.mappings), os.environ, ADAPTERS)
+            catalog = self._watch.load()
+        except MappingFaults as faults:
+            raise StartupFailed(str(faults)) from None
+        self._store = await self._open_store()
+        self._open_journal()
+        self._meter = Meter(
+            journal=self._journal,
+            store=self._store,
+            shipper=self._shipper,
+            timezone=catalog.timezone,
+            max_tokens_default=catalog.routing.max_tokens_default,
+        )
+        self._door = self._open_door()
+        self._service = Service(catalog, self._meter, Exchange(self._door), on_attempt=self._on_attempt)
+        self._authenticator = Authenticator(self._store)
+        self._chat = ChatEndpoint(
+            self._service,
+            self._authenticator,
+            self._cors,
+            self._log,
+            self._metrics,
+            new_id=InferenceIds().next,
+        )
+        self._mount()
+        self._watching = asyncio.ensure_future(self._watch.run(self._use_catalog, self._reload_failed))
+
+    async def stop(self) -> None:
+        """Ships what is left of the journal and closes everything, in that order."""
+        self._watching.cancel()
+        await self._authenticator.aclose()
+        if not await self._shipper.drain(SHIP_AT_EXIT_S):
+            self._log.warning("unshipped", entries=self._shipper.pending_entries)
+        await self._shipper.aclose()
+        await self._journal.aclose()
+        await self._door.aclose()
+        await self._store.aclose()
+        self._log.flush()
+
+    def reload_soon(self) -> None:
+        """Look at the mapping table now (SIGHUP), whether or not its file changed."""
+        self._watch.look_now()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            path: str = scope["path"]
+            if path == CHAT_PATH and scope["method"] == "POST":
+                await self._chat(scope, receive, send)
+                return
+            if scope["method"] == "OPTIONS":
+                await self._preflight(scope, send)
+                return
+            send = self._with_cors(scope, send)
+        await self._web(scope, receive, send)
+
+    def _open_door(self) -> Door:
+        settings = self.settings
+        if settings.http_transport == "httpx":
+            return HttpxDoor()
+        context = None
+        if settings.ssl_cert_file is not None:
+            context = ssl.create_default_context(cafile=str(settings.ssl_cert_file))
+        return PoolDoor(Pool(ssl_context=context))
+
+    async def _open_store(self) -> Store:
+        settings = self.settings
+        try:
+            return await open_store(
+                state_dir=settings.state_dir,
+                redis_url=settings.redis_url,
+                redis_mode=settings.redis_mode,
+                redis_prefix=settings.redis_prefix,
+            )
+        except StoreUnfit as unfit:
+            raise StartupFailed(str(unfit)) from None
+        except OSError as error:
+            raise StartupFailed(f"{settings.state_dir}: {error.strerror or error}") from None
+
+    def _open_journal(self) -> None:
+        settings = self.settings
+        try:
+            self._journal = JournalWriter.create(
+                settings.state_dir / JOURNAL_FOLDER, new_instance_id(), sync=settings.journal_sync
+            )
+        except OSError as error:
+            raise StartupFailed(f"the journal cannot be opened under {settings.state_dir}: {error.strerror}") from None
+        self._shipper = Shipper(self._store)
+        self._shipper.add(self._journal)
+
+    def _mount(self) -> None:
+        guard = AdminGuard(self.settings.admin_key)
+        administration = Administration(self._store, new_team_id=new_team_id)
+        inside = [*ops_routes(self.readiness, self._metrics)]
+        self.readiness.checks["store"] = self._store_check
+        self.readiness.facts["generation"] = lambda: self._service.catalog.generation
+        self.readiness.facts["store"] = lambda: self._store.kind
+        self.readiness.facts["mapping_fault"] = lambda: self._watch.fault
+        self.readiness.facts["unshipped_entries"] = lambda: self._shipper.pending_entries
+        self.admin = _starlette(inside)
+        self._web = _starlette(inside)
+        del guard, administration
+
+    async def _store_check(self) -> str | None:
+        try:
+            await self._store.ping()
+        except StoreAway as away:
+            # The journal carries on without it, so a worker whose store is away still serves.
+            self._log.warning("store_away", reason=away.reason)
+        return None
+
+    def _use_catalog(self, catalog: Catalog) -> None:
+        self._service.use_catalog(catalog)
+        self._meter.timezone = catalog.timezone
+        self._meter.max_tokens_default = catalog.routing.max_tokens_default
+        self._metrics.mapping_reloads.labels("ok").inc()
+        self._log.info("mapping_reloaded", generation=catalog.generation, left_out=dict(catalog.left_out))
+
+    def _reload_failed(self, fault: str) -> None:
+        self._metrics.mapping_reloads.labels("failed").inc()
+        self._log.error("mapping_refused", fault=fault)
+
+    def _on_attempt(self, provider: str, attempt: Attempt) -> None:
+        self._metrics.count_attempt(provider, attempt.failure or "answered", attempt.duration_ms / 1000)
+
+    async def _preflight(self, scope: Scope, send: Send) -> None:
+        headers: HeaderMap = dict(scope["headers"])
+        answer = self._cors.preflight(headers.get(b"origin"), headers.get(b"access-control-request-headers"))
+        await send({"type": "http.response.start", "status": 204, "headers": answer})
+        await send({"type": "http.response.body", "body": b""})
+
+    def _with_cors(self, scope: Scope, send: Send) -> Send:
+        origin = next((value for name, value in scope["headers"] if name == b"origin"), None)
+        if origin is None or scope["path"].startswith("/admin/"):
+            return send
+        extra = self._cors.headers(origin)
+
+        async def sending(message: dict) -> None:  # type: ignore[type-arg]
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *extra]
+            await send(message)
+
+        return sending  # type: ignore[return-value]
+
+
+def _starlette(routes: Sequence[BaseRoute]) -> Starlette:
+    """All routes that are not hot, with every error in the one form."""
+
+    async def known(request: Request, error: Exception) -> Response:
+        assert isinstance(error, GatewayError)
+        return error_response(error)
+
+    async def http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if error.status_code == 405:
+            allowed = (error.headers or {}).get("Allow", "")
+            return error_response(
+                MethodNotAllowed(f"{request.method} is not possible here; {allowed} is.", headers=[("Allow", allowed)])
+            )
+        return error_response(NotFound(f"There is nothing at {request.url.path[:200]}.", code="not_found"))
+
+    async def unforeseen(request: Request, error: Exception) -> Response:
+        return error_response(InternalError("Something went wrong here."))
+
+    return Starlette(
+        routes=routes,
+        exception_handlers={GatewayError: known, HTTPException: http, Exception: unforeseen},
+    )

@@ -1,0 +1,103 @@
+"""`gateway serve`: checks what it was given, opens the socket, and runs one worker or several."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import sys
+from pathlib import Path
+
+from gateway.cli.failure import CliFailure
+from gateway.cli.supervisor import supervise
+from gateway.cli.worker import BACKLOG, run_worker
+from gateway.config.mapping_faults import MappingFaults
+from gateway.config.mappings import load
+from gateway.config.settings import Settings, SettingsFaults, from_environ
+from providers.registry import ADAPTERS
+
+ADMIN_HOST = "127.0.0.1"
+_FLAGS = ("host", "port", "workers", "mappings", "log_level")
+_NAMES = {
+    "host": "GATEWAY_HOST",
+    "port": "GATEWAY_PORT",
+    "workers": "GATEWAY_WORKERS",
+    "mappings": "GATEWAY_MAPPINGS",
+    "log_level": "GATEWAY_LOG_LEVEL",
+}
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "serve", help="run the gateway", description="Run the gateway until SIGTERM or Ctrl-C."
+    )
+    parser.add_argument("--host", metavar="H", help="address to listen on (default 127.0.0.1)")
+    parser.add_argument("--port", metavar="P", help="port to listen on (default 8000)")
+    parser.add_argument("--workers", metavar="N", help="worker processes (default 1)")
+    parser.add_argument("--mappings", metavar="FILE", help="the mapping table (default ./mappings.yaml)")
+    parser.add_argument("--log-level", metavar="L", help="debug, info, warning or error (default info)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    flags = {name: getattr(args, name) for name in _FLAGS}
+    try:
+        settings = from_environ(os.environ, flags)
+    except SettingsFaults as faults:
+        raise CliFailure(str(faults)) from None
+    return serve(settings, {_NAMES[name]: value for name, value in flags.items() if value is not None})
+
+
+def serve(settings: Settings, overrides: dict[str, str]) -> int:
+    """Runs the gateway with these settings. `overrides` are the variables that workers must see changed."""
+    _check(settings)
+    listener = listen(settings.host, settings.port)
+    sockets = [listener]
+    if settings.admin_port is not None:
+        sockets.append(listen(ADMIN_HOST, settings.admin_port))
+    host, port = listener.getsockname()[:2]
+    _say(f"listening on http://{'[' + host + ']' if ':' in host else host}:{port}, {settings.workers} worker(s)")
+    try:
+        if settings.workers == 1:
+            return run_worker(settings, *sockets)
+        return supervise(settings.workers, sockets, {**os.environ, **overrides}, settings.drain_s)
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+def _check(settings: Settings) -> None:
+    """What would stop every worker is said once, here."""
+    for warning in settings.warnings:
+        _say(f"note: {warning}")
+    try:
+        catalog = load(Path(settings.mappings), os.environ, ADAPTERS)
+    except MappingFaults as faults:
+        raise CliFailure(str(faults)) from None
+    for provider, reason in catalog.left_out.items():
+        _say(f"note: {provider} is left out: {reason}")
+    if not catalog.models:
+        _say("note: no model has a provider that can be asked; set a provider's key")
+    if settings.redis_url is None:
+        _say(f"single-host mode: teams, keys and the ledger are in SQLite under {settings.state_dir}")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket that child processes may inherit. CliFailure where the address cannot be had."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((host, port))
+    except (OSError, OverflowError) as error:
+        sock.close()
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise CliFailure(f"cannot listen on {host}:{port}: {reason}", 1) from None
+    sock.listen(BACKLOG)
+    sock.set_inheritable(True)
+    return sock
+
+
+def _say(line: str) -> None:
+    sys.stderr.write(f"gateway: {line}\n")
+    sys.stderr.flush()

@@ -1,0 +1,51 @@
+"""What commands share that work on the store: the environment's settings, and a store opened for one act."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+
+from gateway.cli.failure import CliFailure
+from gateway.config.settings import Settings, SettingsFaults, from_environ
+from gateway.errors import GatewayError
+from gateway.store.base import Store, StoreAway, StoreUnfit
+from gateway.store.open import open_store
+
+T = TypeVar("T")
+
+
+def settings_of_environment(flags: Mapping[str, str | None] | None = None) -> Settings:
+    """Raises CliFailure with every fault of the environment."""
+    try:
+        return from_environ(os.environ, flags)
+    except SettingsFaults as faults:
+        raise CliFailure(str(faults)) from None
+
+
+def with_store(settings: Settings, act: Callable[[Store], Awaitable[T]]) -> T:
+    """Opens the store, does one thing, closes it. CliFailure: 2 for what the act refuses, 1 where the store fails."""
+
+    async def opened() -> T:
+        store = await open_store(
+            state_dir=settings.state_dir,
+            redis_url=settings.redis_url,
+            redis_mode=settings.redis_mode,
+            redis_prefix=settings.redis_prefix,
+        )
+        try:
+            return await act(store)
+        finally:
+            await store.aclose()
+
+    try:
+        return asyncio.run(opened())
+    except StoreAway as away:
+        raise CliFailure(f"the store cannot be asked: {away.reason}", 1) from None
+    except StoreUnfit as unfit:
+        raise CliFailure(str(unfit)) from None
+    except GatewayError as error:
+        raise CliFailure(error.message) from None
+    except OSError as error:
+        raise CliFailure(f"{settings.state_dir}: {error.strerror or error}", 1) from None

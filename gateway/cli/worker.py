@@ -1,0 +1,123 @@
+"""One worker process: an event loop, the application, and uvicorn on a socket that somebody else opened.
+
+SIGTERM and SIGINT drain: readiness goes red at once, streams get their time, the journal is shipped, exit 0. A second
+one ends at once. SIGHUP reloads the mapping table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import uvicorn
+import uvloop
+
+from gateway.app import Application, StartupFailed
+from gateway.cli.http_protocol import GuardedProtocol
+from gateway.config.settings import Settings, SettingsFaults, from_environ
+
+EXIT_UNFIT = 2
+"""The worker cannot work with what it was given: starting it again would not help."""
+KEEP_ALIVE_S = 75
+BACKLOG = 2048
+
+
+class _Server(uvicorn.Server):
+    """Signals are handled here, once, for all servers of the process; uvicorn's own way ends in a signal, not in 0."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def run_worker(
+    settings: Settings,
+    listener: socket.socket,
+    admin_listener: socket.socket | None = None,
+    *,
+    on_ready: Callable[[], None] | None = None,
+) -> int:
+    """Serves until told to stop; the exit code. `on_ready` is called once requests are answered."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        try:
+            runner.run(_serve(settings, listener, admin_listener, on_ready))
+        except StartupFailed as failure:
+            sys.stderr.write(f"gateway: {failure}\n")
+            return EXIT_UNFIT
+    return 0
+
+
+async def _serve(
+    settings: Settings,
+    listener: socket.socket,
+    admin_listener: socket.socket | None,
+    on_ready: Callable[[], None] | None,
+) -> None:
+    application = Application(settings)
+    await application.start()
+    servers = [(_Server(_config(application, settings)), listener)]
+    if admin_listener is not None:
+        servers.append((_Server(_config(application.admin, settings)), admin_listener))
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        application.readiness.draining = True
+        for server, _ in servers:
+            server.force_exit = server.should_exit
+            server.should_exit = True
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    loop.add_signal_handler(signal.SIGHUP, application.reload_soon)
+    if on_ready is not None:
+        on_ready()  # the socket listens already: whoever connects now waits for the loop, not for luck
+    orphaned = asyncio.ensure_future(_stop_when_orphaned(stop))
+    try:
+        await asyncio.gather(*(server.serve(sockets=[sock]) for server, sock in servers))
+    finally:
+        orphaned.cancel()
+        await application.stop()
+
+
+def _config(app: object, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        http=GuardedProtocol,
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=int(settings.drain_s),
+    )
+
+
+async def _stop_when_orphaned(stop: Callable[[], None]) -> None:
+    """A worker whose supervisor was killed drains and goes: nobody would start or stop it any more."""
+    parent = os.getppid()
+    while os.getppid() == parent:  # noqa: ASYNC110 (the kernel tells of a parent's end only where it is asked)
+        await asyncio.sleep(1.0)
+    stop()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`python -m gateway.cli.worker FD [ADMIN_FD]`, its settings in the environment: what the supervisor starts."""
+    try:
+        settings = from_environ(os.environ)
+    except SettingsFaults as faults:
+        sys.stderr.write(f"gateway: {faults}\n")
+        return EXIT_UNFIT
+    listener, *more = [socket.socket(fileno=int(number)) for number in arguments]
+    return run_worker(settings, listener, more[0] if more else None)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
