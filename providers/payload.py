@@ -221,8 +221,8 @@ def common_effort(draft: Draft) -> Draft:
 
 def logprobs_as_number(draft: Draft) -> Draft:
     """Together counts instead of switching: `logprobs` is how many alternatives, at least one."""
-    if not draft.body.get("logprobs"):
-        return draft.without("logprobs", "top_logprobs")
+    if "logprobs" not in draft.body:
+        return draft
     return draft.put(logprobs=max(draft.body.get("top_logprobs") or 0, 1)).without("top_logprobs")
 
 
