@@ -55,4 +55,9 @@ def parse_base_url(url: str) -> tuple[Origin, str]:
         raise ValueError("a base URL begins with http://, https:// or http+unix://")
     if not parts.hostname:
         raise ValueError("a base URL names a host")
-    return Origin(parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme]), path
+    origin = Origin(parts.scheme, parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme])
+    try:
+        _ = origin.authority
+    except UnicodeError as error:
+        raise ValueError("the host of a base URL is not a valid name") from error
+    return origin, path

@@ -5,7 +5,9 @@ import contextlib
 import socket
 import ssl
 import struct
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Self
 from urllib.parse import quote
 
 from gateway.upstream.origin import Origin, parse_base_url
@@ -34,6 +36,8 @@ class Conversation:
         return head + await self.reader.readexactly(length)
 
     def say(self, data: bytes) -> None:
+        if self.writer.is_closing():
+            raise ConnectionAbortedError("the caller has hung up")
         self.writer.write(data)
 
     async def hung_up(self) -> None:
@@ -101,6 +105,43 @@ async def listening(
         await peer.end()
 
 
+class ThreadedPeer:
+    """A peer in a thread of its own, so that it can act while the event loop under test stands still."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._accepted: list[socket.socket] = []
+        self._thread = threading.Thread(target=self._serve)
+        self.origin = Origin("http", "127.0.0.1", self._listener.getsockname()[1])
+        self.requests = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._listener.close()
+        for connection in self._accepted:
+            connection.close()
+
+    def close_first_connection(self) -> None:
+        self._accepted[0].shutdown(socket.SHUT_RDWR)
+
+    def _serve(self) -> None:
+        """One request per connection, which then stays open."""
+        with contextlib.suppress(OSError):  # the listener was shut down
+            while True:
+                connection, _ = self._listener.accept()
+                self._accepted.append(connection)
+                received = b""
+                while b"\r\n\r\n" not in received:
+                    received += connection.recv(65536)
+                self.requests += 1
+                connection.sendall(OK)
+
+
 @contextlib.asynccontextmanager
 async def pooled(
     *, connections_max: int = 1000, idle_s: float = 30, ssl_context: ssl.SSLContext | None = None
@@ -143,5 +184,5 @@ def once(answer: bytes) -> Script:
 
 async def in_state(pool: Pool, origin: Origin, expected: str) -> None:
     """Wait until the pool says so of the origin; fails by the test's own time-out, saying nothing else."""
-    while str(pool.stats()[origin]) != expected:
+    while str(pool.stats().get(origin)) != expected:
         await asyncio.sleep(0.001)

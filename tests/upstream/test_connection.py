@@ -47,7 +47,9 @@ WHOLE = {
     "not modified, with the length of what it is not sending": b"HTTP/1.1 304 No\r\nContent-Length: 5\r\n\r\n",
     "chunked": CHUNKED + b"5\r\nhello\r\n1;ext=1\r\n!\r\n0\r\n\r\n",
     "trailer": CHUNKED + b"1\r\na\r\n0\r\nx-sum: 1\r\n\r\n",
-    "interim": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n" + OK + b"content-length: 0\r\n\r\n",
+    "interim": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n"
+    + OK
+    + b"content-length: 0\r\n\r\n",
     "no reason": b"HTTP/1.1 200\r\ncontent-length: 0\r\n\r\n",
     "1.0, kept": b"HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 1\r\n\r\na",
 }
