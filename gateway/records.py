@@ -123,6 +123,9 @@ class ClosedEntry:
     lost_from: int = 0
     lost_to: int = 0
     """With `lost`: the sequences that are missing, both included."""
+    hour_start_ms: int = 0
+    day_start_ms: int = 0
+    """Starts of the hour and the day of admission in the team's time zone, so that hours add up to days everywhere."""
 
 
 @dataclass(frozen=True, slots=True)
