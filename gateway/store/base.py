@@ -22,6 +22,11 @@ class StoreAway(Exception):
         self.reason = reason
 
 
+class StoreUnfit(Exception):
+    """The store can be reached but must not be used: a Redis that evicts, a database on a network file system. A reason
+    to refuse the start; the message says what would be right."""
+
+
 class NameTaken(Exception):
     """A living team has this name."""
 
@@ -106,15 +111,17 @@ class Ledger(Protocol):
         """Applies a run of closed entries if the watermark is the one that the run believes in."""
         ...
 
+    async def renew(self, team_id: str, inference_ids: Sequence[str]) -> None:
+        """Prolongs the concurrency slots of requests under way; those already given up stay so."""
+        ...
+
     async def watermarks(self, instance: str, team_ids: Iterable[str]) -> dict[str, int]:
         """The last sequence applied, per team; a team without one is left out."""
         ...
 
 
 class Reports(Protocol):
-    async def usage(
-        self, *, from_ms: int, to_ms: int, team_ids: Sequence[str] | None = None
-    ) -> list[UsageCell]:
+    async def usage(self, *, from_ms: int, to_ms: int, team_ids: Sequence[str] | None = None) -> list[UsageCell]:
         """Cells of hours where hours are kept, of days before that; `to_ms` is exclusive."""
         ...
 
@@ -124,9 +131,7 @@ class Reports(Protocol):
         """The same per value of one tag, by day; what carried no such tag is not in it."""
         ...
 
-    async def entries(
-        self, *, from_ms: int, to_ms: int, team_ids: Sequence[str] | None = None
-    ) -> list[ClosedEntry]:
+    async def entries(self, *, from_ms: int, to_ms: int, team_ids: Sequence[str] | None = None) -> list[ClosedEntry]:
         """The closed entries that are still kept, in order of their time."""
         ...
 
@@ -141,6 +146,10 @@ class Store(Tenants, Ledger, Reports, Protocol):
 
     async def ping(self) -> None:
         """Raises StoreAway where the store cannot be asked now."""
+        ...
+
+    async def now_ms(self) -> int:
+        """Unix milliseconds by the store's own clock."""
         ...
 
     async def aclose(self) -> None: ...

@@ -1,0 +1,117 @@
+"""The reference model of the ledger: a fold of closed entries in plain Python.
+
+Both stores mean what this says. A shipper's run is summed here before it is applied, and tests fold whole journals
+and compare.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.periods import windows_of
+from gateway.records import ClosedEntry
+
+TAG_VALUES_MAX: Final = 1000
+OTHER_VALUE: Final = "~other"
+"""What further values of a tag are counted under, once a team has had so many of them on a day."""
+
+Cell = tuple[int, str, str, str]
+"""(start of the hour or day in ms, key id, hub model, provider)."""
+
+
+def counters_of(entry: ClosedEntry) -> dict[str, int]:
+    """What one entry adds to its cell, by the names of METRICS; zeros are left out."""
+    if entry.kind == "lost":
+        return {"lost_entries": entry.lost_to - entry.lost_from + 1}
+    counters: dict[str, int] = {}
+    if entry.last:
+        counters["requests"] = 1
+        if entry.failed:
+            counters["failed_requests"] = 1
+    if entry.answered:
+        for name in ("prompt", "cached", "cache_write", "completion", "reasoning"):
+            if tokens := getattr(entry, f"{name}_tokens"):
+                counters[f"{name}_tokens"] = tokens
+        if entry.charge_nano_usd is None:
+            counters["unpriced_requests"] = 1
+        elif entry.charge_nano_usd:
+            counters["charge_nano_usd"] = entry.charge_nano_usd
+        if entry.estimated:
+            counters["estimated_requests"] = 1
+    if entry.provider_cost_nano_usd:
+        counters["provider_cost_nano_usd"] = entry.provider_cost_nano_usd
+    if entry.overrun_nano_usd:
+        counters["overrun_nano_usd"] = entry.overrun_nano_usd
+    if entry.unknown:
+        counters["unknown_requests"] = 1
+    return counters
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A request whose hold ends with this run, and the tokens that it really took."""
+
+    inference_id: str
+    key_id: str
+    tokens: int
+
+
+@dataclass(slots=True)
+class RunSums:
+    """What a run of one day adds to a team's ledger."""
+
+    hours: dict[Cell, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    days: dict[Cell, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    tags: dict[tuple[str, str, Cell], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """By (tag name, value, cell of the day)."""
+    spent: Counter[str] = field(default_factory=Counter)
+    """Nano-USD charged by scope: `team` and `key:<id>`."""
+    ended: list[Ended] = field(default_factory=list)
+
+
+def sum_run(entries: Iterable[ClosedEntry]) -> RunSums:
+    sums = RunSums()
+    for entry in entries:
+        counters = counters_of(entry)
+        rest = (entry.key_id, entry.hub_model, entry.provider)
+        day_cell = (entry.day_start_ms, *rest)
+        sums.hours[(entry.hour_start_ms, *rest)].update(counters)
+        sums.days[day_cell].update(counters)
+        for name, value in entry.tags.items():
+            sums.tags[(name, value, day_cell)].update(counters)
+        charge = counters.get("charge_nano_usd", 0)
+        if charge:
+            sums.spent["team"] += charge
+            sums.spent[f"key:{entry.key_id}"] += charge
+        if entry.last:
+            tokens = entry.prompt_tokens + entry.completion_tokens if entry.answered else 0
+            sums.ended.append(Ended(entry.inference_id, entry.key_id, tokens))
+    return sums
+
+
+class Fold:
+    """A whole ledger by the simplest means: every entry counts once, whatever the order."""
+
+    def __init__(self) -> None:
+        self.hours: dict[tuple[str, Cell], Counter[str]] = defaultdict(Counter)
+        self.tags: dict[tuple[str, str, str, Cell], Counter[str]] = defaultdict(Counter)
+        self.spent: Counter[tuple[str, str, str]] = Counter()
+        """By (team id, scope, window)."""
+        self._seen: set[tuple[str, str, int]] = set()
+
+    def add(self, instance: str, entry: ClosedEntry) -> None:
+        mark = (instance, entry.team_id, entry.seq)
+        if mark in self._seen:
+            return
+        self._seen.add(mark)
+        sums = sum_run((entry,))
+        for cell, counters in sums.hours.items():
+            self.hours[(entry.team_id, cell)].update(counters)
+        for (name, value, cell), counters in sums.tags.items():
+            self.tags[(entry.team_id, name, value, cell)].update(counters)
+        for scope, charge in sums.spent.items():
+            for window in windows_of(entry.day):
+                self.spent[(entry.team_id, scope, window)] += charge

@@ -1,0 +1,128 @@
+"""The one database file and the one thread that speaks to it.
+
+WAL, so that several worker processes share it; every call is one short transaction in the thread, so that the event
+loop never waits for a disk.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Concatenate, Final, ParamSpec, TypeVar
+
+from gateway.records import METRICS
+from gateway.store.base import StoreAway, StoreUnfit
+
+BUSY_TIMEOUT_MS: Final = 5000
+SCHEMA_VERSION: Final = 1
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_METRIC_COLUMNS = ", ".join(f"{name} INTEGER NOT NULL DEFAULT 0" for name in METRICS)
+
+SCHEMA: Final = f"""
+CREATE TABLE team (id TEXT PRIMARY KEY, name TEXT NOT NULL, deleted INTEGER NOT NULL, document TEXT NOT NULL);
+CREATE UNIQUE INDEX team_name ON team (name) WHERE NOT deleted;
+CREATE TABLE key (id TEXT PRIMARY KEY, team_id TEXT NOT NULL, digest TEXT NOT NULL, old_digest TEXT,
+    document TEXT NOT NULL);
+CREATE UNIQUE INDEX key_digest ON key (digest);
+CREATE INDEX key_old_digest ON key (old_digest) WHERE old_digest IS NOT NULL;
+CREATE INDEX key_team ON key (team_id);
+CREATE TABLE audit (at_ms INTEGER NOT NULL, document TEXT NOT NULL);
+CREATE TABLE watermark (instance TEXT, team_id TEXT, seq INTEGER NOT NULL, at_ms INTEGER NOT NULL,
+    PRIMARY KEY (instance, team_id)) WITHOUT ROWID;
+CREATE TABLE spent (team_id TEXT, scope TEXT, window TEXT, nano_usd INTEGER NOT NULL,
+    PRIMARY KEY (team_id, scope, window)) WITHOUT ROWID;
+CREATE TABLE held (team_id TEXT, scope TEXT, window TEXT, nano_usd INTEGER NOT NULL,
+    PRIMARY KEY (team_id, scope, window)) WITHOUT ROWID;
+CREATE TABLE hold (team_id TEXT, inference_id TEXT, lease_end_ms INTEGER NOT NULL, document TEXT NOT NULL,
+    PRIMARY KEY (team_id, inference_id)) WITHOUT ROWID;
+CREATE INDEX hold_lease ON hold (team_id, lease_end_ms);
+CREATE TABLE slot (team_id TEXT, scope TEXT, inference_id TEXT, lease_end_ms INTEGER NOT NULL,
+    PRIMARY KEY (team_id, scope, inference_id)) WITHOUT ROWID;
+CREATE TABLE rate (team_id TEXT, scope TEXT, document BLOB NOT NULL, PRIMARY KEY (team_id, scope)) WITHOUT ROWID;
+CREATE TABLE hour (team_id TEXT, start_ms INTEGER, key_id TEXT, hub_model TEXT, provider TEXT, {_METRIC_COLUMNS},
+    PRIMARY KEY (team_id, start_ms, key_id, hub_model, provider)) WITHOUT ROWID;
+CREATE TABLE tag (team_id TEXT, name TEXT, start_ms INTEGER, value TEXT, key_id TEXT, hub_model TEXT, provider TEXT,
+    {_METRIC_COLUMNS}, PRIMARY KEY (team_id, name, start_ms, value, key_id, hub_model, provider)) WITHOUT ROWID;
+CREATE TABLE entry (team_id TEXT, instance TEXT, seq INTEGER, inference_id TEXT NOT NULL, at_ms INTEGER NOT NULL,
+    number INTEGER NOT NULL, packed BLOB NOT NULL, PRIMARY KEY (team_id, instance, seq));
+CREATE INDEX entry_time ON entry (at_ms);
+CREATE INDEX entry_request ON entry (inference_id);
+"""
+
+
+class Database:
+    """Opens the file at the first call. Raises StoreAway for every error of SQLite's."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite")
+        self._connection: sqlite3.Connection | None = None
+
+    async def call(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Runs `function(connection, …)` as one transaction. A caller that is cancelled does not stop it half way."""
+        loop = asyncio.get_running_loop()
+        try:
+            return await loop.run_in_executor(self._thread, lambda: self._transact(function, *args, **kwargs))
+        except RuntimeError as error:
+            raise StoreAway("the store is closed") from error
+
+    async def aclose(self) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+        self._thread.shutdown(wait=False)
+
+    def _transact(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        try:
+            connection = self._open()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                result = function(connection, *args, **kwargs)
+                connection.execute("COMMIT")
+                return result
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise StoreAway(f"the embedded store failed: {error}") from error
+
+    def _open(self) -> sqlite3.Connection:
+        if self._connection is None:
+            # The file is made by us and not by SQLite, so that it is never readable by others, not even at first.
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            connection = sqlite3.connect(self._path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            _prepare(connection)
+            self._connection = connection
+        return self._connection
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Makes the tables, once, whoever of several processes comes first. Raises StoreUnfit for a newer file."""
+    connection.execute("BEGIN IMMEDIATE")
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > SCHEMA_VERSION:
+        connection.execute("ROLLBACK")
+        raise StoreUnfit(f"the embedded store has format {version}, this version reads up to {SCHEMA_VERSION}")
+    if version == 0:
+        for statement in SCHEMA.split(";"):
+            if statement.strip():
+                connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute("COMMIT")

@@ -1,0 +1,78 @@
+"""Usage and stories from SQLite. Hours are kept for good: one host's ledger is small."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+
+from gateway.journal.entries import unpack_closed
+from gateway.records import METRICS, ClosedEntry
+from gateway.store.base import UsageCell
+from gateway.store.sqlite.database import Database
+
+_METRICS = ", ".join(METRICS)
+_ANY_TEAM = "(? OR team_id IN (SELECT value FROM json_each(?)))"
+
+
+class SqliteReports:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def usage(self, *, from_ms: int, to_ms: int, team_ids: Sequence[str] | None = None) -> list[UsageCell]:
+        return await self._database.call(_usage, from_ms, to_ms, team_ids)
+
+    async def tag_usage(
+        self, tag: str, *, from_ms: int, to_ms: int, team_ids: Sequence[str] | None = None
+    ) -> list[tuple[str, UsageCell]]:
+        return await self._database.call(_tag_usage, tag, from_ms, to_ms, team_ids)
+
+    async def entries(self, *, from_ms: int, to_ms: int, team_ids: Sequence[str] | None = None) -> list[ClosedEntry]:
+        return await self._database.call(_entries, from_ms, to_ms, team_ids)
+
+    async def story(self, inference_id: str) -> list[ClosedEntry]:
+        return await self._database.call(_story, inference_id)
+
+
+def _teams(team_ids: Sequence[str] | None) -> tuple[bool, str]:
+    return team_ids is None, "[" + ",".join(f'"{team_id}"' for team_id in team_ids or ()) + "]"
+
+
+def _cell(team_id: str, start_ms: int, rest: Sequence[str | int]) -> UsageCell:
+    counters = {name: int(value) for name, value in zip(METRICS, rest[3:], strict=True) if value}
+    return UsageCell(team_id, start_ms, str(rest[0]), str(rest[1]), str(rest[2]), counters)
+
+
+def _usage(connection: sqlite3.Connection, from_ms: int, to_ms: int, team_ids: Sequence[str] | None) -> list[UsageCell]:
+    rows = connection.execute(
+        f"SELECT team_id, start_ms, key_id, hub_model, provider, {_METRICS} FROM hour "  # noqa: S608 - names of columns
+        f"WHERE start_ms >= ? AND start_ms < ? AND {_ANY_TEAM} ORDER BY start_ms, team_id",
+        (from_ms, to_ms, *_teams(team_ids)),
+    )
+    return [_cell(row[0], row[1], row[2:]) for row in rows]
+
+
+def _tag_usage(
+    connection: sqlite3.Connection, tag: str, from_ms: int, to_ms: int, team_ids: Sequence[str] | None
+) -> list[tuple[str, UsageCell]]:
+    rows = connection.execute(
+        f"SELECT value, team_id, start_ms, key_id, hub_model, provider, {_METRICS} FROM tag "  # noqa: S608
+        f"WHERE name = ? AND start_ms >= ? AND start_ms < ? AND {_ANY_TEAM} ORDER BY start_ms, team_id, value",
+        (tag, from_ms, to_ms, *_teams(team_ids)),
+    )
+    return [(row[0], _cell(row[1], row[2], row[3:])) for row in rows]
+
+
+def _entries(
+    connection: sqlite3.Connection, from_ms: int, to_ms: int, team_ids: Sequence[str] | None
+) -> list[ClosedEntry]:
+    rows = connection.execute(
+        f"SELECT packed FROM entry WHERE at_ms >= ? AND at_ms < ? AND {_ANY_TEAM} "  # noqa: S608
+        "ORDER BY at_ms, inference_id, number, instance, seq",
+        (from_ms, to_ms, *_teams(team_ids)),
+    )
+    return [unpack_closed(row[0]) for row in rows]
+
+
+def _story(connection: sqlite3.Connection, inference_id: str) -> list[ClosedEntry]:
+    rows = connection.execute("SELECT packed FROM entry WHERE inference_id = ? ORDER BY number", (inference_id,))
+    return [unpack_closed(row[0]) for row in rows]

@@ -1,0 +1,34 @@
+"""The embedded store: one SQLite file for all workers of one host."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+
+from gateway.store.sqlite.database import Database
+from gateway.store.sqlite.ledger import SqliteLedger
+from gateway.store.sqlite.reports import SqliteReports
+from gateway.store.sqlite.tenants import SqliteTenants
+
+
+class SqliteStore(SqliteTenants, SqliteLedger, SqliteReports):
+    """See `gateway.store.base.Store`."""
+
+    kind = "sqlite"
+
+    def __init__(self, path: Path) -> None:
+        self._database = Database(path)
+
+    async def ping(self) -> None:
+        await self._database.call(_ping)
+
+    async def now_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+    async def aclose(self) -> None:
+        await self._database.aclose()
+
+
+def _ping(connection: sqlite3.Connection) -> None:
+    connection.execute("SELECT 1").fetchone()
