@@ -1,0 +1,205 @@
+"""Takes over the journals of workers that died: closes what was open in them, and hands them to the shipper.
+
+A journal is free when its lock is. Whoever adopts it closes the same attempts with the same entries, so an adopter may
+die half way and another goes on. Runs in the background; no readiness waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import logging
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import Final, Protocol
+
+from gateway.journal.entries import NewerFormat
+from gateway.journal.reader import LOCK_NAME, SHIPPED_NAME, JournalState, OpenRequest, read_state
+from gateway.journal.writer import JournalFailed, JournalWriter
+from gateway.outcomes import Outcome, abandoned, closed_entry
+from gateway.store.base import Ledger, StoreAway
+
+ADOPT_EVERY_S: Final = 10.0
+KEPT_S: Final = 24 * 3600.0
+KEPT_BYTES_MAX: Final = 4 << 30
+"""How long, and how much of, what was acknowledged is kept."""
+UNFINISHED_S: Final = 60.0
+"""A folder that was never renamed is rubbish after this."""
+
+log = logging.getLogger("gateway.journal")
+
+
+class Ships(Protocol):
+    """What adoption asks of the shipper."""
+
+    def add(self, writer: JournalWriter) -> None: ...
+    def remove(self, writer: JournalWriter) -> None: ...
+    def is_shipped(self, writer: JournalWriter) -> bool: ...
+
+
+class Adoption:
+    """One per worker. `bad_frames` counts what could not be read in adopted journals."""
+
+    def __init__(self, root: Path, own: JournalWriter, shipper: Ships, ledger: Ledger) -> None:
+        self.bad_frames = 0
+        self._root = root
+        self._own = own
+        self._shipper = shipper
+        self._ledger = ledger
+        self._adopted: list[JournalWriter] = []
+        self._refused: set[str] = set()
+
+    async def run(self) -> None:
+        """Adopts at once and then every ten seconds, until it is cancelled."""
+        while True:
+            await self.adopt()
+            await asyncio.sleep(ADOPT_EVERY_S)
+
+    async def adopt(self) -> int:
+        """One round: how many journals were taken over."""
+        self._finish_shipped()
+        count = 0
+        for folder in await asyncio.to_thread(_free_folders, self._root, self._own.folder):
+            if folder.name in self._refused:
+                continue
+            try:
+                count += await self._adopt(folder)
+            except StoreAway:
+                break  # the next round tries again
+            except (OSError, JournalFailed, NewerFormat) as error:
+                log.error("the journal %s cannot be adopted: %s", folder.name, error)
+                if isinstance(error, NewerFormat):
+                    self._refused.add(folder.name)
+        await asyncio.to_thread(self._clean_up)
+        return count
+
+    async def aclose(self) -> None:
+        """Lets go of adopted journals; another worker goes on with what is not shipped."""
+        self._finish_shipped()
+        for writer in self._adopted:
+            self._shipper.remove(writer)
+            await writer.aclose()
+        self._adopted.clear()
+
+    async def _adopt(self, folder: Path) -> bool:
+        lock = take_lock(folder)
+        if lock is None:
+            return False
+        try:
+            state = await asyncio.to_thread(read_state, folder)
+            # What the store has must never be numbered again, also where the journal's end went with a machine's power.
+            teams = {*state.last, *(request.intent.team_id for request in state.requests.values())}
+            for team_id, seq in (await self._ledger.watermarks(folder.name, teams)).items():
+                state.last[team_id] = max(seq, state.last.get(team_id, 0))
+                state.shipped[team_id] = seq
+            writer = JournalWriter.resume(folder, lock, state)
+        except BaseException:
+            os.close(lock)
+            raise
+        closed = len(state.requests)
+        try:
+            close_open(writer, state)
+        except BaseException:
+            await writer.aclose()
+            raise
+        self.bad_frames += state.bad_frames
+        self._adopted.append(writer)
+        self._shipper.add(writer)
+        log.info("adopted the journal %s: %d requests closed, %d bad entries", folder.name, closed, state.bad_frames)
+        return True
+
+    def _finish_shipped(self) -> None:
+        """Marks journals that are wholly in the store, and lets go of them."""
+        for writer in [writer for writer in self._adopted if self._shipper.is_shipped(writer)]:
+            self._shipper.remove(writer)
+            self._adopted.remove(writer)
+            (writer.folder / SHIPPED_NAME).touch(mode=0o600)
+            writer.release()
+
+    def _clean_up(self) -> None:
+        self._own.drop_sealed(older_than_s=time.time() - KEPT_S)
+        clean_folders(self._root)
+
+
+def take_lock(folder: Path) -> int | None:
+    """The lock of a journal nobody has, as a descriptor; None where it is taken or the folder was moved away."""
+    path = folder / LOCK_NAME
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # The folder may have been removed, or replaced, between the opening and the lock.
+        held, named = os.fstat(lock), path.stat()
+        if (held.st_dev, held.st_ino) == (named.st_dev, named.st_ino) and not (folder / SHIPPED_NAME).exists():
+            return lock
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(lock)
+    return None
+
+
+def close_open(writer: JournalWriter, state: JournalState) -> None:
+    """Closes every open attempt, in the order of the intents. Raises JournalFailed; what was closed stays closed."""
+    for request in state.requests.values():
+        for outcome_index, (number, outcome) in enumerate(outcomes := _outcomes_of(request)):
+            last = outcome_index == len(outcomes) - 1
+            attempt = request.attempts.get(number)
+            sent = None if attempt is None else attempt.sent
+            turn = writer.turn(request.intent.team_id)
+            writer.append_closed(closed_entry(request.intent, sent, outcome, turn, last=last, failed=last))
+    state.requests.clear()
+
+
+def _outcomes_of(request: OpenRequest) -> list[tuple[int, Outcome]]:
+    """By attempt number; number 0 where nothing was sent, so that a hold that may exist ends."""
+    if not request.attempts:
+        return [(0, Outcome("void", failure="worker_died"))]
+    return [
+        (
+            number,
+            abandoned(
+                request.intent,
+                attempt.sent,
+                status=attempt.status,
+                upstream_id=attempt.upstream_id,
+                completion_tokens=attempt.completion_tokens,
+            ),
+        )
+        for number, attempt in sorted(request.attempts.items())
+    ]
+
+
+def _free_folders(root: Path, own: Path) -> list[Path]:
+    """Journals that may be free, oldest first. Their locks tell."""
+    folders = [
+        path
+        for path in root.iterdir()
+        if path != own and path.is_dir() and not path.name.startswith(".") and not (path / SHIPPED_NAME).exists()
+    ]
+    return sorted(folders, key=lambda path: path.stat().st_mtime)
+
+
+def clean_folders(root: Path, now_s: float | None = None) -> None:
+    """Removes journals that were shipped a day ago, the oldest of more than 4 GiB, and folders never finished."""
+    now_s = time.time() if now_s is None else now_s
+    shipped: list[tuple[float, int, Path]] = []
+    for folder in root.iterdir():
+        try:
+            if folder.name.startswith(".new-"):
+                if folder.stat().st_mtime < now_s - UNFINISHED_S and (lock := take_lock(folder)) is not None:
+                    shutil.rmtree(folder)
+                    os.close(lock)
+            elif (folder / SHIPPED_NAME).exists():
+                size = sum(path.stat().st_size for path in folder.iterdir())
+                shipped.append(((folder / SHIPPED_NAME).stat().st_mtime, size, folder))
+        except FileNotFoundError:
+            continue  # another worker is cleaning up too
+    kept_bytes = 0
+    for shipped_at_s, size, folder in sorted(shipped, reverse=True):
+        kept_bytes += size
+        if shipped_at_s < now_s - KEPT_S or kept_bytes > KEPT_BYTES_MAX:
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,329 @@
+"""Ships closed entries from journals to the store: per team in order, behind the store's watermark.
+
+One lane per journal and team, so at most one run of them is on the wire. The store says where it is: a lane that is
+ahead or behind goes there, re-reading the journal where memory no longer has what is missing. What fits into no
+memory, or cannot be sent now, waits in the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.journal.reader import Found, closed_after
+from gateway.journal.writer import JournalWriter
+from gateway.records import ClosedEntry, Run, Settled
+from gateway.store.base import Ledger, StoreAway
+
+RUN_ENTRIES_MAX: Final = 200
+BATCH_S: Final = 0.05
+LANES_FLYING_MAX: Final = 64
+QUEUED_ENTRIES_MAX: Final = 20_000
+"""In memory, over all lanes; what comes on top is read from the journal again."""
+RELOAD_ENTRIES_MAX: Final = 2_000
+BACK_OFF_MIN_S: Final = 0.1
+BACK_OFF_MAX_S: Final = 5.0
+
+log = logging.getLogger("gateway.shipper")
+
+
+@dataclass(eq=False, slots=True)
+class Lane:
+    """The closed entries of one team in one journal, on their way."""
+
+    writer: JournalWriter
+    team_id: str
+    believed: int
+    """The watermark that we take the store to have."""
+    queue: deque[ClosedEntry] = field(default_factory=deque)
+    spilled: bool = False
+    """The journal holds more than the queue."""
+    searched: bool = False
+    """The queue was just read from the journal: what is missing in it is missing there."""
+    flying: bool = False
+    parked: bool = False
+    """The store lost the watermark and the entries are old: a person has to decide."""
+    waiting: list[tuple[int, asyncio.Future[None]]] = field(default_factory=list)
+
+    @property
+    def is_shipped(self) -> bool:
+        return self.believed >= self.writer.last.get(self.team_id, 0)
+
+
+class Shipper:
+    """One per worker. `add` gives it a journal; it then hears of each closed entry by itself."""
+
+    def __init__(self, ledger: Ledger, *, batch_s: float = BATCH_S) -> None:
+        self.lost_entries = 0
+        self.away: str | None = None
+        """Why the store could not be asked, None while it can."""
+        self._ledger = ledger
+        self._batch_s = batch_s
+        self._lanes: dict[tuple[str, str], Lane] = {}
+        self._queued = 0
+        self._due: set[Lane] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Semaphore(LANES_FLYING_MAX)
+        self._back_off_s = 0.0
+        self._reading = asyncio.Lock()
+        self._stopping = False
+
+    def add(self, writer: JournalWriter) -> None:
+        """Takes on a journal: what it has that was not acknowledged, and all that will be written to it."""
+        writer.listener = self._heard
+        for team_id, last in writer.last.items():
+            believed = writer.shipped.get(team_id, 0)
+            if last > believed:
+                lane = self._lane(writer, team_id, believed)
+                lane.spilled = True
+                self._make_due(lane)
+
+    def remove(self, writer: JournalWriter) -> None:
+        """Forgets a journal that is shipped."""
+        writer.listener = None
+        for key in [key for key, lane in self._lanes.items() if lane.writer is writer]:
+            self._queued -= len(self._lanes.pop(key).queue)
+
+    def is_shipped(self, writer: JournalWriter) -> bool:
+        return all(writer.shipped.get(team_id, 0) >= last for team_id, last in writer.last.items())
+
+    @property
+    def pending_entries(self) -> int:
+        """How many sequences the store does not have yet."""
+        return sum(max(0, lane.writer.last.get(lane.team_id, 0) - lane.believed) for lane in self._lanes.values())
+
+    @property
+    def parked_lanes(self) -> int:
+        return sum(lane.parked for lane in self._lanes.values())
+
+    async def settled(self, writer: JournalWriter, team_id: str, seq: int, *, timeout_s: float) -> bool:
+        """Sends this team's entries at once, and waits until the store has `seq` or the time is over."""
+        lane = self._lanes.get((writer.instance, team_id))
+        if lane is None or lane.believed >= seq:
+            return True
+        waiter = asyncio.get_running_loop().create_future()
+        lane.waiting.append((seq, waiter))
+        self._start(lane)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await waiter
+        except TimeoutError:
+            return False
+        return True
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Ships what is left, for at most so long. Whether everything was."""
+        self._flush_due()
+        for lane in self._lanes.values():
+            if not lane.is_shipped:
+                self._start(lane)
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._tasks:
+                    await asyncio.wait(self._tasks)
+        except TimeoutError:
+            return False
+        return all(lane.is_shipped for lane in self._lanes.values())
+
+    async def aclose(self) -> None:
+        """Stops; what was not shipped stays in the journal."""
+        self._stopping = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _lane(self, writer: JournalWriter, team_id: str, believed: int) -> Lane:
+        return self._lanes.setdefault((writer.instance, team_id), Lane(writer, team_id, believed))
+
+    def _heard(self, writer: JournalWriter, entry: ClosedEntry) -> None:
+        lane = self._lanes.get((writer.instance, entry.team_id))
+        if lane is None:
+            lane = self._lane(writer, entry.team_id, writer.shipped.get(entry.team_id, 0))
+        if lane.spilled or self._queued >= QUEUED_ENTRIES_MAX:
+            lane.spilled = True
+        else:
+            lane.queue.append(entry)
+            self._queued += 1
+        self._make_due(lane)
+
+    def _make_due(self, lane: Lane) -> None:
+        self._due.add(lane)
+        if self._timer is None and not self._stopping:
+            self._timer = asyncio.get_running_loop().call_later(self._batch_s, self._flush_due)
+
+    def _flush_due(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        due, self._due = self._due, set()
+        for lane in due:
+            self._start(lane)
+
+    def _start(self, lane: Lane) -> None:
+        if lane.flying or lane.parked or self._stopping:
+            return
+        lane.flying = True
+        task = asyncio.get_running_loop().create_task(self._fly(lane))
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._landed(done, lane))
+
+    def _landed(self, task: asyncio.Task[None], lane: Lane) -> None:
+        self._tasks.discard(task)
+        lane.flying = False
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None:
+            log.error("shipping for %s broke off", lane.team_id, exc_info=error)
+        if not lane.is_shipped:
+            self._make_due(lane)
+
+    async def _fly(self, lane: Lane) -> None:
+        """Ships until the lane is empty, or until a person has to decide."""
+        shipped_from = lane.believed
+        async with self._room:
+            while not lane.parked:
+                self._drop_known(lane)
+                if _needs_reading(lane):
+                    await self._reload(lane)
+                    continue
+                if not lane.queue:
+                    break
+                run = next_run(lane)
+                try:
+                    settled = await self._ledger.settle(run)
+                except StoreAway as error:
+                    await self._wait_until_back(error)
+                    continue
+                self._came_back()
+                self._apply(lane, run, settled)
+        if lane.believed > shipped_from:
+            lane.writer.note_shipped(lane.team_id, lane.believed)
+
+    def _drop_known(self, lane: Lane) -> None:
+        while lane.queue and lane.queue[0].seq <= lane.believed:
+            lane.queue.popleft()
+            self._queued -= 1
+
+    async def _reload(self, lane: Lane) -> None:
+        """Reads from the journal what is not in memory: for this lane, and for all others of its journal that wait
+        for the same."""
+        writer = lane.writer
+        async with self._reading:
+            if lane.queue and lane.queue[0].prev <= lane.believed:
+                return  # filled by another lane's reading
+            lanes = [
+                other
+                for other in self._lanes.values()
+                if other.writer is writer and (other is lane or (other.spilled and not other.queue))
+            ]
+            after = {other.team_id: other.believed for other in lanes}
+            paths = writer.paths_after(after)
+            found = await asyncio.to_thread(closed_after, paths, after, most=RELOAD_ENTRIES_MAX)
+            for other in lanes:
+                self._refill(other, after[other.team_id], found)
+
+    def _refill(self, lane: Lane, after: int, found: Found) -> None:
+        if lane.believed != after:
+            return  # it moved on meanwhile and will ask again
+        entries = found.entries[lane.team_id]
+        self._queued += len(entries) - len(lane.queue)
+        lane.queue = deque(entries)
+        reached = entries[-1].seq if entries else after
+        lane.spilled = reached < lane.writer.last.get(lane.team_id, 0)
+        lane.searched = bool(entries)
+        if lane.spilled and not entries and found.complete:
+            lane.parked = True
+            log.error("the journal of %s lacks the entries of %s after %d", lane.writer.instance, lane.team_id, after)
+
+    def _apply(self, lane: Lane, run: Run, settled: Settled) -> None:
+        if settled.outcome == "stale":
+            lane.parked = True
+            log.error("the store lost the watermark of %s, whose entries are too old to be sent again", lane.team_id)
+            return
+        if settled.outcome == "gap" and settled.watermark < lane.believed:
+            log.warning("the store went back from %d to %d for %s", lane.believed, settled.watermark, lane.team_id)
+            self._queued -= len(lane.queue)
+            lane.queue.clear()
+            lane.spilled = True
+        if settled.outcome == "applied":
+            self.lost_entries += sum(entry.lost_to - entry.lost_from + 1 for entry in run.entries if entry.lost_to)
+        lane.searched = False
+        lane.believed = settled.watermark
+        still: list[tuple[int, asyncio.Future[None]]] = []
+        for seq, waiter in lane.waiting:
+            if waiter.done():
+                continue
+            if seq <= lane.believed:
+                waiter.set_result(None)
+            else:
+                still.append((seq, waiter))
+        lane.waiting = still
+
+    async def _wait_until_back(self, error: StoreAway) -> None:
+        if self.away is None:
+            log.warning("the store is away (%s); usage stays in the journal", error.reason)
+            self._back_off_s = BACK_OFF_MIN_S
+        self.away = error.reason
+        delay_s = self._back_off_s
+        self._back_off_s = min(self._back_off_s * 1.2, BACK_OFF_MAX_S)
+        await asyncio.sleep(delay_s * random.uniform(0.5, 1.0))  # noqa: S311 - spreads the load, hides nothing
+
+    def _came_back(self) -> None:
+        if self.away is not None:
+            log.warning("the store is back")
+            self.away = None
+
+
+def _needs_reading(lane: Lane) -> bool:
+    """Whether what comes next must be looked for in the journal."""
+    if not lane.queue:
+        return lane.spilled
+    return lane.queue[0].prev > lane.believed and not lane.searched
+
+
+def next_run(lane: Lane) -> Run:
+    """The next consecutive entries of one day, with a `lost` entry first where the journal has a hole before them."""
+    first = lane.queue[0]
+    entries: list[ClosedEntry] = []
+    reached = lane.believed
+    if first.prev > reached:
+        entries.append(lost_before(first, reached))
+        reached = first.prev
+    for entry in lane.queue:
+        if entry.day != first.day or entry.prev > reached or len(entries) >= RUN_ENTRIES_MAX:
+            break
+        entries.append(entry)
+        reached = entry.seq
+    return Run(lane.team_id, lane.writer.instance, lane.believed, tuple(entries))
+
+
+def lost_before(entry: ClosedEntry, watermark: int) -> ClosedEntry:
+    """What stands for the sequences between a watermark and an entry: charged nothing, counted and shown."""
+    return ClosedEntry(
+        kind="lost",
+        seq=entry.prev,
+        prev=watermark,
+        inference_id="",
+        number=0,
+        last=False,
+        at_ms=entry.at_ms,
+        day=entry.day,
+        team_id=entry.team_id,
+        key_id="",
+        hub_model="",
+        provider="",
+        provider_model="",
+        request_id="",
+        lost_from=watermark + 1,
+        lost_to=entry.prev,
+        hour_start_ms=entry.hour_start_ms,
+        day_start_ms=entry.day_start_ms,
+    )
