@@ -1,0 +1,305 @@
+"""Asks the store for room for limited principals: what to ask, what follows from the answer, and who asks together.
+
+Requests that come while a question is on the wire travel together in the next one. Principals without any budget or
+limit never get here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final, NoReturn
+
+from gateway.config.catalog import Offer
+from gateway.errors import BudgetExceeded, LedgerUnavailable, RateLimited
+from gateway.money import format_usd
+from gateway.periods import budget_window
+from gateway.records import Admission, Admit, Refusal, Scope
+from gateway.routing.pricing import OUTPUT_TOKENS_MIN, affordable_tokens, hold_nano_usd, output_cap_tokens
+from gateway.store.base import Store, StoreAway
+from gateway.tenants import Budget, Limits, Principal
+
+LEASE_SLACK_S: Final = 60.0
+"""A hold outlives its request's deadline by this."""
+ADMIT_WAIT_MS: Final = 5_000
+"""A store that answers later than this refuses by itself."""
+RENEW_EVERY_S: Final = 20.0
+CAP_TRIES: Final = 3
+AWAY_RETRY_S: Final = 1.0
+CLOCK_SLACK_MS: Final = 500
+
+log = logging.getLogger("gateway.admission")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What one request asks for. `max_tokens` is the caller's own cap, None where there was none."""
+
+    inference_id: str
+    principal: Principal
+    day: str
+    timezone: str
+    prompt_bytes: int
+    prompt_tokens: int
+    messages: int
+    images: int
+    choices: int
+    max_tokens: int | None
+    max_tokens_default: int
+    offers: Sequence[Offer]
+    deadline_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    charge_max_nano_usd: int | None = None
+    """The hold, above which nothing is charged; None without a strict budget."""
+    max_tokens_set: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Admissions:
+    """One per worker. `clock_ahead_ms` is how far the store's clock is ahead of ours."""
+
+    def __init__(self, store: Store) -> None:
+        self.clock_ahead_ms = 0
+        self._store = store
+        self._asking: list[tuple[Admit, asyncio.Future[Admission | Refusal]]] = []
+        self._flight: asyncio.Task[None] | None = None
+        self._slots: dict[str, set[str]] = {}
+
+    async def ask(self, wanted: Wanted) -> Granted:
+        """Raises BudgetExceeded, RateLimited or LedgerUnavailable."""
+        scopes = scopes_of(wanted.principal, wanted.day, wanted.timezone)
+        strict = any(scope.budget_nano_usd is not None and scope.strict for scope in scopes)
+        cap = _first_cap(wanted, strict)
+        for attempt in range(CAP_TRIES):
+            hold = _hold(wanted, strict, cap)
+            try:
+                answer = await self._admit(_question(wanted, scopes, hold))
+            except StoreAway as error:
+                return self._without_store(wanted, strict, error)
+            if isinstance(answer, Admission):
+                if any(scope.concurrency is not None for scope in scopes):
+                    self._slots.setdefault(wanted.principal.billed.id, set()).add(wanted.inference_id)
+                own_cap = cap if strict and wanted.max_tokens is None else None
+                return Granted(hold if strict else None, own_cap, limit_headers(wanted.principal, scopes, answer))
+            smaller = _smaller_cap(wanted, scopes, answer, cap) if strict and attempt + 1 < CAP_TRIES else None
+            if smaller is None:
+                _refuse(wanted.principal, scopes, answer)
+            cap = smaller
+        raise AssertionError("the last try grants or refuses")
+
+    @staticmethod
+    def is_refusal(error: BaseException) -> bool:
+        """Whether an exception of `ask` means that the store surely holds nothing for the request."""
+        return isinstance(error, BudgetExceeded | RateLimited)
+
+    def forget(self, team_id: str, inference_id: str) -> None:
+        """The request has ended: its slot is not renewed any more."""
+        held = self._slots.get(team_id)
+        if held is not None:
+            held.discard(inference_id)
+            if not held:
+                del self._slots[team_id]
+
+    async def run(self) -> None:
+        """Renews the slots of requests under way, until it is cancelled."""
+        while True:
+            await asyncio.sleep(RENEW_EVERY_S)
+            for team_id, inference_ids in list(self._slots.items()):
+                try:
+                    await self._store.renew(team_id, sorted(inference_ids))
+                except StoreAway:
+                    break  # the slots end by themselves; whoever ships has said that the store is away
+
+    async def _admit(self, request: Admit) -> Admission | Refusal:
+        answer: asyncio.Future[Admission | Refusal] = asyncio.get_running_loop().create_future()
+        self._asking.append((request, answer))
+        if self._flight is None:
+            self._flight = asyncio.get_running_loop().create_task(self._fly())
+        return await answer
+
+    async def _fly(self) -> None:
+        """Asks until nobody waits. A task of its own, so that a caller who leaves takes nobody's answer along."""
+        try:
+            while self._asking:
+                asking, self._asking = self._asking, []
+                await self._ask_store(asking)
+        finally:
+            self._flight = None
+
+    async def _ask_store(self, asking: list[tuple[Admit, asyncio.Future[Admission | Refusal]]]) -> None:
+        asked_ms = _now_ms()
+        try:
+            answers = await self._store.admit([request for request, _ in asking])
+        except BaseException as error:
+            for _, future in asking:
+                if not future.done():
+                    future.set_exception(error if isinstance(error, StoreAway) else StoreAway("the question broke off"))
+            if not isinstance(error, StoreAway):
+                raise
+            return
+        ahead_ms = answers[0].now_ms - (asked_ms + _now_ms()) // 2
+        if abs(ahead_ms - self.clock_ahead_ms) > CLOCK_SLACK_MS:
+            self.clock_ahead_ms = ahead_ms
+        for (_, future), answer in zip(asking, answers, strict=True):
+            if not future.done():
+                future.set_result(answer)
+
+    def _without_store(self, wanted: Wanted, strict: bool, error: StoreAway) -> Granted:
+        choice = wanted.principal.billed.when_store_down or ("deny" if strict else "allow-bounded")
+        if choice == "allow" or (choice == "allow-bounded" and not strict):
+            return Granted()
+        raise LedgerUnavailable(
+            f"The budget of team '{wanted.principal.billed.name}' cannot be checked now: {error.reason}.",
+            retry_after_s=AWAY_RETRY_S,
+        ) from error
+
+
+def scopes_of(principal: Principal, day: str, timezone: str) -> tuple[Scope, ...]:
+    """The billed team and the key, as far as they have a budget or limits."""
+    found = []
+    for scope_id, budget, limits in (
+        ("team", principal.billed.budget, principal.billed.limits),
+        (f"key:{principal.key.id}", principal.key.budget, principal.key.limits),
+    ):
+        if budget is not None or limits:
+            found.append(_scope(scope_id, budget, limits, day, timezone))
+    return tuple(found)
+
+
+def _scope(scope_id: str, budget: Budget | None, limits: Limits, day: str, timezone: str) -> Scope:
+    window, resets_at_ms = ("", None) if budget is None else budget_window(budget.period, day, timezone)
+    return Scope(
+        id=scope_id,
+        budget_nano_usd=None if budget is None else budget.nano_usd,
+        budget_window=window,
+        budget_resets_at_ms=resets_at_ms,
+        strict=budget is None or budget.enforce == "strict",
+        requests_per_minute=limits.requests_per_minute,
+        tokens_per_minute=limits.tokens_per_minute,
+        concurrency=limits.concurrency,
+    )
+
+
+def _first_cap(wanted: Wanted, strict: bool) -> int | None:
+    """Output tokens of one choice: the caller's cap, or ours where a strict budget needs one."""
+    if wanted.max_tokens is not None or not strict:
+        return wanted.max_tokens
+    return output_cap_tokens(
+        wanted.offers, prompt_tokens=wanted.prompt_tokens, max_tokens_default=wanted.max_tokens_default
+    )
+
+
+def _hold(wanted: Wanted, strict: bool, cap: int | None) -> int:
+    """The worst case under a strict budget; otherwise the prompt's cost, which warns early enough."""
+    return hold_nano_usd(
+        wanted.offers,
+        wanted.day,
+        prompt_bytes=wanted.prompt_bytes if strict else wanted.prompt_tokens,
+        messages=wanted.messages if strict else 0,
+        images=wanted.images if strict else 0,
+        output_tokens=(cap or 0) * wanted.choices if strict else 0,
+    )
+
+
+def _smaller_cap(wanted: Wanted, scopes: Sequence[Scope], answer: Refusal, cap: int | None) -> int | None:
+    """A cap of our own that the remainder affords; None where nothing smaller helps."""
+    if answer.reason != "budget" or wanted.max_tokens is not None or cap is None:
+        return None
+    budget = next((scope.budget_nano_usd for scope in scopes if scope.id == answer.scope), None) or 0
+    tokens = affordable_tokens(
+        wanted.offers,
+        wanted.day,
+        prompt_bytes=wanted.prompt_bytes,
+        messages=wanted.messages,
+        images=wanted.images,
+        left_nano_usd=budget - answer.spent_nano_usd - answer.held_nano_usd,
+    )
+    smaller = min(cap, tokens // wanted.choices)
+    return smaller if OUTPUT_TOKENS_MIN <= smaller < cap else None
+
+
+def _question(wanted: Wanted, scopes: tuple[Scope, ...], hold: int) -> Admit:
+    tokens = wanted.prompt_tokens + (wanted.max_tokens or 0) * wanted.choices
+    # A request larger than a whole minute's limit gets through when the minute is empty, and not never.
+    tokens = min([tokens, *(scope.tokens_per_minute for scope in scopes if scope.tokens_per_minute is not None)])
+    return Admit(
+        inference_id=wanted.inference_id,
+        team_id=wanted.principal.billed.id,
+        scopes=scopes,
+        hold_nano_usd=hold,
+        tokens=tokens,
+        lease_ms=int((wanted.deadline_s + LEASE_SLACK_S) * 1000),
+        not_after_ms=_now_ms() + ADMIT_WAIT_MS,
+    )
+
+
+def limit_headers(principal: Principal, scopes: Sequence[Scope], answer: Admission | Refusal) -> dict[str, str]:
+    """`x-ratelimit-*` of the scope with the least left, and a warning where a budget is nearly spent."""
+    headers: dict[str, str] = {}
+    for kind in ("requests", "tokens"):
+        known = [
+            (left[kind], limit, left.get(f"reset_{kind}_s", 0))
+            for scope in scopes
+            if (left := answer.remaining.get(scope.id, {})) and kind in left
+            if (limit := scope.requests_per_minute if kind == "requests" else scope.tokens_per_minute) is not None
+        ]
+        if known:
+            remaining, limit, reset = min(known)
+            headers[f"x-ratelimit-limit-{kind}"] = str(limit)
+            headers[f"x-ratelimit-remaining-{kind}"] = str(remaining)
+            headers[f"x-ratelimit-reset-{kind}"] = f"{reset}s"
+    for scope in scopes:
+        budget = principal.billed.budget if scope.id == "team" else principal.key.budget
+        remaining_budget = answer.remaining.get(scope.id, {}).get("budget_nano_usd")
+        if budget is None or remaining_budget is None or not budget.warn_at:
+            continue
+        percent = 100 * (budget.nano_usd - remaining_budget) // max(budget.nano_usd, 1)
+        if percent >= min(budget.warn_at):
+            whose = _whose(principal, scope.id)
+            headers["x-gateway-budget-warning"] = f"{percent}% of the {budget.period} budget of {whose} is used"
+    return headers
+
+
+def _whose(principal: Principal, scope_id: str) -> str:
+    return f"team '{principal.billed.name}'" if scope_id == "team" else f"key {principal.key.prefix}"
+
+
+def _refuse(principal: Principal, scopes: Sequence[Scope], answer: Refusal) -> NoReturn:
+    headers = tuple(limit_headers(principal, scopes, answer).items())
+    whose = _whose(principal, answer.scope)
+    scope = next((scope for scope in scopes if scope.id == answer.scope), None)
+    if answer.reason == "budget" and scope is not None:
+        resets = "It does not reset."
+        if scope.budget_resets_at_ms is not None:
+            moment = datetime.fromtimestamp(scope.budget_resets_at_ms / 1000, UTC)
+            resets = f"It resets at {moment.isoformat().replace('+00:00', 'Z')}."
+        raise BudgetExceeded(
+            f"The budget of {whose} ({format_usd(scope.budget_nano_usd or 0)} USD) does not cover this request: "
+            f"{format_usd(answer.spent_nano_usd)} USD are spent and "
+            f"{format_usd(answer.held_nano_usd)} USD held. {resets}",
+            headers=headers,
+        )
+    if answer.reason == "late":
+        raise RateLimited("The store answered too late; try again.", retry_after_s=AWAY_RETRY_S)
+    limits = {
+        "requests": f"{scope.requests_per_minute} requests a minute" if scope else "requests",
+        "tokens": f"{scope.tokens_per_minute} tokens a minute" if scope else "tokens",
+        "concurrency": f"{scope.concurrency} requests at a time" if scope else "concurrency",
+    }
+    raise RateLimited(
+        f"The limit of {whose} is reached: {limits[answer.reason]}.",
+        retry_after_s=max(1, math.ceil(answer.retry_after_s)),
+        headers=headers,
+    )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,396 @@
+"""The bill of one request: what it may cost, what it did cost, exactly once, into the journal.
+
+    open → intent, and for limited principals a hold    sent → before the first byte to a provider
+    head, part → what was seen                          won or failed → the close of an attempt
+
+Every append is a plain write on the event loop; nothing here waits for the store but admission, and the close of a
+limited request for at most 25 ms.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.admission import Admissions, Granted, Wanted
+from gateway.config.catalog import Offer
+from gateway.errors import LedgerUnavailable
+from gateway.journal.entries import Head, Intent, Part, Refused, Sent
+from gateway.journal.writer import JournalFailed, JournalWriter
+from gateway.outcomes import CLIENT_GONE, Outcome, answered, closed_entry, gave_up
+from gateway.periods import Hour, Periods
+from gateway.routing.pricing import Estimator, is_plausible, price_taken
+from gateway.store.base import Store
+from gateway.store.shipper import Shipper
+from gateway.tenants import Principal
+from providers.wire import ProviderFailure, Usage
+
+PART_S: Final = 2.0
+PART_TOKENS: Final = 256
+SETTLE_WAIT_S: Final = 0.025
+LEDGER_RETRY_S: Final = 1.0
+
+log = logging.getLogger("gateway.metering")
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """All that metering must know of a request. `prompt_bytes` is the size of messages, tools and response_format;
+    `max_tokens` the caller's own cap; `offers` the plan's candidates in order; `decision` goes into the journal as
+    it is."""
+
+    inference_id: str
+    principal: Principal
+    hub_model: str
+    request_id: str
+    tags: Mapping[str, str]
+    stream: bool
+    prompt_bytes: int
+    messages: int
+    images: int
+    choices: int
+    max_tokens: int | None
+    offers: Sequence[Offer]
+    deadline_s: float
+    generation: str
+    decision: Mapping[str, Any]
+
+
+class Meter:
+    """Opens bills. `timezone` and `max_tokens_default` follow the mapping table and may be set at a reload."""
+
+    def __init__(
+        self,
+        *,
+        journal: JournalWriter,
+        store: Store,
+        shipper: Shipper,
+        estimator: Estimator | None = None,
+        timezone: str = "UTC",
+        max_tokens_default: int = 8192,
+        clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+    ) -> None:
+        self.journal = journal
+        self.shipper = shipper
+        self.estimator = estimator or Estimator()
+        self.timezone = timezone
+        self.max_tokens_default = max_tokens_default
+        self.implausible_usages = 0
+        self.unpriced_requests = 0
+        self.journal_failures = 0
+        self.admissions = Admissions(store)
+        self._periods = Periods()
+        self._clock_ms = clock_ms
+
+    async def open(self, opening: Opening) -> Bill:
+        """The bill of a request that may now be sent. Raises BudgetExceeded, RateLimited or LedgerUnavailable."""
+        timezone = opening.principal.billed.timezone or self.timezone
+        now_ms = self._clock_ms() + self.admissions.clock_ahead_ms
+        hour = self._periods.hour(now_ms, timezone)
+        prompt_tokens = self.estimator.prompt_tokens(opening.hub_model, opening.prompt_bytes)
+        bill = Bill(self, opening, now_ms, hour, prompt_tokens)
+        if opening.principal.is_limited:
+            await bill.reserve(timezone)
+        return bill
+
+
+class Bill:
+    """One request's. Calls come in the order open, (sent, head, part…, failed | won)…, close."""
+
+    __slots__ = (
+        "_closed_seq",
+        "_context_length",
+        "_counted",
+        "_granted",
+        "_intent",
+        "_intent_written",
+        "_last_written",
+        "_meter",
+        "_opening",
+        "_part_at_s",
+        "_part_chars",
+        "_pending",
+        "_sent",
+        "_status",
+        "_upstream_id",
+        "inference_id",
+    )
+
+    def __init__(self, meter: Meter, opening: Opening, now_ms: int, hour: Hour, prompt_tokens: int) -> None:
+        self.inference_id = opening.inference_id
+        self._meter = meter
+        self._opening = opening
+        self._intent = Intent(
+            opening.inference_id,
+            now_ms,
+            hour.day,
+            hour.start_ms,
+            hour.day_start_ms,
+            opening.principal.billed.id,
+            opening.principal.key.id,
+            opening.hub_model,
+            opening.request_id,
+            prompt_tokens,
+            now_ms + int(opening.deadline_s * 1000),
+            stream=opening.stream,
+            generation=opening.generation,
+            tags=opening.tags,
+            decision=opening.decision,
+        )
+        self._intent_written = False
+        self._counted = False
+        self._granted: Granted | None = None
+        self._sent: Sent | None = None
+        self._context_length: int | None = None
+        self._pending: Outcome | None = None
+        self._status: int | None = None
+        self._upstream_id: str | None = None
+        self._part_chars = 0
+        self._part_at_s = 0.0
+        self._last_written = False
+        self._closed_seq = 0
+
+    @property
+    def max_tokens_set(self) -> int | None:
+        """The output cap that we chose because of a budget, to be sent upstream and told; None where the caller chose
+        or nothing limits it."""
+        return None if self._granted is None else self._granted.max_tokens_set
+
+    @property
+    def limit_headers(self) -> Mapping[str, str]:
+        return {} if self._granted is None else self._granted.headers
+
+    async def reserve(self, timezone: str) -> None:
+        """Asks the store for room. The intent is in the journal first, so that a hold always has an owner."""
+        admissions, intent, opening = self._meter.admissions, self._intent, self._opening
+        wanted = Wanted(
+            inference_id=self.inference_id,
+            principal=opening.principal,
+            day=intent.day,
+            timezone=timezone,
+            prompt_bytes=opening.prompt_bytes,
+            prompt_tokens=intent.prompt_tokens,
+            messages=opening.messages,
+            images=opening.images,
+            choices=opening.choices,
+            max_tokens=opening.max_tokens,
+            max_tokens_default=self._meter.max_tokens_default,
+            offers=opening.offers,
+            deadline_s=opening.deadline_s,
+        )
+        self._append_opening(intent)
+        self._intent_written = True
+        try:
+            self._granted = await admissions.ask(wanted)
+        except BaseException as error:
+            self._refused(unknown=not admissions.is_refusal(error))
+            raise
+        # What is charged is never above the hold, so whoever closes this bill must know it.
+        if self._granted.charge_max_nano_usd is not None:
+            self._intent = intent.holding(self._granted.charge_max_nano_usd)
+            self._intent_written = False
+
+    def sent(self, offer: Offer) -> int:
+        """Before the first byte to a provider: writes that it happens, and returns the attempt's number (1, 2, …).
+
+        Raises LedgerUnavailable where it cannot be written; then nothing may be sent.
+        """
+        number = 1 if self._sent is None else self._sent.number + 1
+        sent = Sent(
+            self.inference_id,
+            number,
+            offer.provider.name,
+            offer.provider_model,
+            self._meter._clock_ms(),
+            price_taken(offer, self._intent.day),
+        )
+        if self._pending is not None:
+            self._close_attempt(self._pending, sent, last=False, failed=False)
+        elif self._intent_written:
+            self._append_opening(sent)
+        else:
+            self._append_opening(self._intent, sent)
+            self._intent_written = True
+        self._sent = sent
+        self._context_length = offer.context_length
+        self._pending = None
+        self._status = self._upstream_id = None
+        self._part_chars = 0
+        return number
+
+    def head(self, status: int, upstream_id: str | None = None) -> None:
+        """The provider's status has come."""
+        sent = self._current()
+        self._status, self._upstream_id = status, upstream_id
+        self._part_at_s = time.monotonic()
+        self._note(Head(self.inference_id, sent.number, status, upstream_id))
+
+    def part(self, text_chars: int) -> None:
+        """How much text the stream has given so far. Written every 2 s or 256 tokens."""
+        if text_chars - self._part_chars < PART_TOKENS * 4 and time.monotonic() - self._part_at_s < PART_S:
+            return
+        sent = self._current()
+        self._part_chars, self._part_at_s = text_chars, time.monotonic()
+        tokens = self._meter.estimator.completion_tokens(self._intent.hub_model, text_chars)
+        self._note(Part(self.inference_id, sent.number, tokens))
+
+    def failed(self, failure: ProviderFailure, *, answered_200: bool, text_chars: int, duration_ms: int) -> None:
+        """The attempt did not answer. Its entry waits until it is known whether it is the last."""
+        sent = self._current()
+        if failure.usage is not None and not self._is_plausible(failure.usage):
+            failure.usage = None
+            self._meter.implausible_usages += 1
+        self._pending = gave_up(
+            sent.price,
+            failure,
+            answered_200=answered_200,
+            upstream_id=self._upstream_id,
+            estimate=self._estimate(max(text_chars, failure.text_chars)),
+            duration_ms=duration_ms,
+        )
+
+    def won(
+        self,
+        *,
+        usage: Usage | None,
+        text_chars: int,
+        upstream_id: str | None,
+        reported_model: str | None,
+        duration_ms: int,
+        first_content_ms: int | None,
+        status: int = 200,
+        broken: str | None = None,
+        dropped: tuple[str, ...] = (),
+    ) -> None:
+        """The attempt answered, wholly or (`broken`: the failure's kind, or `client_gone`) in part. When this returns
+        the entry is in the journal's file. Raises LedgerUnavailable where it cannot be written; `close` tries again.
+        """
+        meter, opening = self._meter, self._opening
+        sent = self._current()
+        if usage is not None and not self._is_plausible(usage):
+            log.warning("implausible usage of %s from %s: %s", opening.hub_model, sent.provider, usage)
+            meter.implausible_usages += 1
+            usage = None
+        if usage is not None and broken is None and not opening.images:
+            meter.estimator.learn(
+                opening.hub_model, prompt_bytes=opening.prompt_bytes, text_chars=text_chars, usage=usage
+            )
+        self._pending = answered(
+            self._intent,
+            sent.price,
+            usage or self._estimate(text_chars),
+            estimated=usage is None,
+            status=status,
+            failure=broken,
+            upstream_id=upstream_id or self._upstream_id,
+            reported_model=reported_model,
+            duration_ms=duration_ms,
+            first_content_ms=first_content_ms,
+            dropped=dropped,
+        )
+        if sent.price is None:
+            meter.unpriced_requests += 1
+        self._close_last(failed=broken not in (None, CLIENT_GONE))
+
+    async def close(self, *, failed: bool) -> None:
+        """Ends the bill, whatever happened; may be called more than once, and never raises. For a limited principal it
+        waits a little for the store, so that the next request does not meet this one's hold."""
+        if not self._last_written:
+            # What cannot be written was counted and logged; whoever adopts this journal closes it.
+            with suppress(LedgerUnavailable):
+                self._close_open(failed)
+        if self._granted is not None and self._closed_seq:
+            self._meter.admissions.forget(self._intent.team_id, self.inference_id)
+            await self._meter.shipper.settled(
+                self._meter.journal, self._intent.team_id, self._closed_seq, timeout_s=SETTLE_WAIT_S
+            )
+
+    def synced(self) -> Awaitable[None] | None:
+        """What the last byte must wait for, in the journal's `group` mode; None in all others."""
+        return self._meter.journal.synced()
+
+    def _close_open(self, failed: bool) -> None:
+        if self._sent is None:
+            if not self._intent_written:
+                self._append_opening(self._intent)
+                self._intent_written = True
+            self._pending = Outcome("void")
+        elif self._pending is None:
+            # Sent, and given up without a word of how it went: as a dead worker's would be closed.
+            self._pending = Outcome("use", unknown=True, status=self._status, upstream_id=self._upstream_id)
+        self._close_last(failed=failed)
+
+    def _close_last(self, *, failed: bool) -> None:
+        if self._pending is None:
+            raise RuntimeError("there is nothing to close")
+        self._close_attempt(self._pending, None, last=True, failed=failed)
+        self._last_written = True
+        self._uncount()
+
+    def _close_attempt(self, outcome: Outcome, following: Sent | None, *, last: bool, failed: bool) -> None:
+        journal = self._meter.journal
+        turn = journal.turn(self._intent.team_id)
+        entry = closed_entry(self._intent, self._sent, outcome, turn, last=last, failed=failed)
+        try:
+            if following is None:
+                journal.append_closed(entry)
+            else:
+                journal.append_closed(entry, following)
+        except JournalFailed as error:
+            raise self._journal_failed(error) from error
+        self._closed_seq = entry.seq
+
+    def _append_opening(self, *entries: Intent | Sent) -> None:
+        try:
+            self._meter.journal.append(*entries, opening=True)
+        except JournalFailed as error:
+            raise self._journal_failed(error) from error
+        if not self._counted:
+            self._counted = True
+            self._meter.journal.requests_open += 1
+
+    def _note(self, entry: Head | Part) -> None:
+        """Notes make a later estimate better; a request does not fail for want of one."""
+        try:
+            self._meter.journal.append(entry)
+        except JournalFailed:
+            self._meter.journal_failures += 1
+
+    def _refused(self, *, unknown: bool) -> None:
+        """Nothing was admitted; or, where the store's answer is `unknown`, a hold may exist and must be ended."""
+        try:
+            if unknown:
+                self._close_open(failed=True)
+            else:
+                self._meter.journal.append(Refused(self.inference_id))
+                self._last_written = True
+                self._uncount()
+        except (JournalFailed, LedgerUnavailable):
+            self._meter.journal_failures += 1
+
+    def _uncount(self) -> None:
+        if self._counted:
+            self._counted = False
+            self._meter.journal.requests_open -= 1
+
+    def _current(self) -> Sent:
+        if self._sent is None:
+            raise RuntimeError("nothing was sent")
+        return self._sent
+
+    def _estimate(self, text_chars: int) -> Usage:
+        tokens = self._meter.estimator.completion_tokens(self._intent.hub_model, text_chars)
+        return Usage(self._intent.prompt_tokens, tokens)
+
+    def _is_plausible(self, usage: Usage) -> bool:
+        cap = self._opening.max_tokens or self.max_tokens_set
+        cap_tokens = None if cap is None else cap * self._opening.choices
+        return is_plausible(usage, cap_tokens=cap_tokens, context_length=self._context_length)
+
+    def _journal_failed(self, error: JournalFailed) -> LedgerUnavailable:
+        self._meter.journal_failures += 1
+        return LedgerUnavailable(f"Usage cannot be recorded now: {error}.", retry_after_s=LEDGER_RETRY_S)
