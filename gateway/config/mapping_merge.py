@@ -229,10 +229,10 @@ def _child(node: Node | None, name: str) -> Section | None:
 
 
 def _scalar(text: str) -> str:
-    """Text as YAML, in quotes unless it is plainly a word. (A JSON string is a YAML one.)"""
+    """Text as YAML, in quotes unless it is plainly a word. (A JSON string is a YAML one, but for surrogate escapes.)"""
     if text.isdigit() or text in ("true", "false"):
         return text
-    return text if _PLAIN.fullmatch(text) and text.lower() not in _NOT_PLAIN else json.dumps(text)
+    return text if _PLAIN.fullmatch(text) and text.lower() not in _NOT_PLAIN else json.dumps(text, ensure_ascii=False)
 
 
 def _price(row: HubRow) -> str:

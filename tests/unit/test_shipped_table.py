@@ -10,7 +10,7 @@ import pytest
 from gateway.config.catalog import Catalog
 from gateway.config.mappings import load
 from gateway.config.table_providers import key_variable
-from tests.unit.test_mappings import stand_ins
+from providers.registry import ADAPTERS
 
 TABLE = Path(__file__).parents[2] / "mappings.yaml"
 
@@ -44,8 +44,7 @@ ROWS = [line.split() for line in SPECIFIED.split("\n") if line]
 
 @pytest.fixture(scope="module")
 def shipped() -> Catalog:
-    adapters = stand_ins()
-    return load(TABLE, {key_variable(name): "key" for name in adapters}, adapters)
+    return load(TABLE, {key_variable(name): "key" for name in ADAPTERS}, ADAPTERS)
 
 
 def test_it_loads_without_faults_and_with_every_provider(shipped: Catalog) -> None:
@@ -75,12 +74,12 @@ def test_no_price_is_zero(shipped: Catalog) -> None:
 
 
 def test_without_any_key_everything_is_left_out_with_its_reason() -> None:
-    catalog = load(TABLE, {}, stand_ins())
+    catalog = load(TABLE, {}, ADAPTERS)
     assert len(catalog.left_out) == 11
     assert catalog.left_out["hf-inference"] == "HF_TOKEN is not set"
 
 
 def test_it_loads_in_well_under_half_a_second() -> None:
     began = time.perf_counter()
-    load(TABLE, {}, stand_ins())
+    load(TABLE, {}, ADAPTERS)
     assert time.perf_counter() - began < 0.5
