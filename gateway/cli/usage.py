@@ -1,0 +1,134 @@
+"""`gateway usage` and `gateway usage export`: what was used, straight from the store."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Any, Final
+
+from gateway.administration import wall_clock_ms
+from gateway.cli.failure import CliFailure
+from gateway.cli.output import print_json, print_table
+from gateway.cli.storage import settings_of_environment, with_store
+from gateway.config.mapping_faults import MappingFaults
+from gateway.config.mappings import load
+from gateway.config.settings import Settings
+from gateway.records import ClosedEntry
+from gateway.reports import Reports
+from gateway.store.base import Store
+from gateway.usage_export import as_csv, as_jsonl
+from gateway.usage_report import Report, Teams, UsageQuery, figures, read_query
+from providers.registry import ADAPTERS
+
+SHOWN: Final = ("requests", "failed_requests", "prompt_tokens", "completion_tokens", "cost_usd", "provider_cost_usd")
+"""The figures of the table that a person reads; the other forms have all."""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Adds `usage`, with `export` under it."""
+    usage = subparsers.add_parser(
+        "usage",
+        help="what was used, by team, key, model, provider, day, hour or tag",
+        description="Usage of a period, summed. Without a period: this month until now.",
+    )
+    _add_period(usage)
+    usage.add_argument(
+        "--group-by", metavar="G", default="team", help="team, key, model, provider, day, hour, tag:NAME; with commas"
+    )
+    usage.add_argument("--format", choices=("table", "json", "csv"), default="table")
+    usage.add_argument("--json", action="store_true", help="as --format json")
+    usage.set_defaults(run=run_usage)
+    acts = usage.add_subparsers(metavar="ACT")
+    export = acts.add_parser(
+        "export",
+        help="every attempt, for reconciliation",
+        description="One line an attempt, with what the team was charged and what the provider bills.",
+    )
+    _add_period(export)
+    export.add_argument("--format", choices=("jsonl", "csv"), default="jsonl")
+    export.add_argument("--json", action="store_true", help="as --format jsonl")
+    export.set_defaults(run=run_export)
+
+
+def _add_period(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--from", dest="from_text", metavar="TIME", help="ISO date or time (default: this month's first)"
+    )
+    parser.add_argument("--to", dest="to_text", metavar="TIME", help="ISO date or time, exclusive (default: now)")
+    parser.add_argument("--team", metavar="T", action="append", help="only this team; again for more")
+
+
+def run_usage(args: argparse.Namespace) -> int:
+    settings = settings_of_environment()
+    zone = _zone(settings)
+
+    async def ask(store: Store) -> Report:
+        reports = Reports(store, lambda: zone)
+        return await reports.usage(_query(args, reports, args.group_by), await _team_ids(args, reports))
+
+    report = with_store(settings, ask)
+    if args.json or args.format == "json":
+        print_json(report.as_json(provider_costs=True))
+    elif args.format == "csv":
+        sys.stdout.write(report.as_csv(provider_costs=True))
+    else:
+        _print_report(report)
+    return 0
+
+
+def run_export(args: argparse.Namespace) -> int:
+    settings = settings_of_environment()
+    zone = _zone(settings)
+
+    async def ask(store: Store) -> tuple[list[ClosedEntry], Teams]:
+        reports = Reports(store, lambda: zone)
+        attempts = await reports.attempts(_query(args, reports, None), await _team_ids(args, reports))
+        return attempts, await reports.teams()
+
+    attempts, teams = with_store(settings, ask)
+    if args.json or args.format == "jsonl":
+        sys.stdout.writelines(as_jsonl(attempts, teams.name))
+    else:
+        sys.stdout.write(as_csv(attempts, teams.name))
+    return 0
+
+
+def _query(args: argparse.Namespace, reports: Reports, group_by: str | None) -> UsageQuery:
+    return read_query(
+        from_text=args.from_text,
+        to_text=args.to_text,
+        group_by=group_by,
+        now_ms=wall_clock_ms(),
+        zone=reports.zone_info(),
+    )
+
+
+async def _team_ids(args: argparse.Namespace, reports: Reports) -> list[str] | None:
+    return None if args.team is None else await reports.team_ids(args.team)
+
+
+def _zone(settings: Settings) -> str:
+    """The table's time zone; a host without a table, such as one for billing, reports in UTC."""
+    if not settings.mappings.exists():
+        return "UTC"
+    try:
+        return load(settings.mappings, os.environ, ADAPTERS).timezone
+    except MappingFaults as faults:
+        raise CliFailure(str(faults)) from None
+
+
+def _print_report(report: Report) -> None:
+    groups = report.query.groups
+    header = [name.upper() for name in (*groups, *SHOWN)]
+    rows = []
+    for group, sums in report.rows:
+        row = figures(sums, provider_costs=True)
+        rows.append([*(part if part is not None else "-" for part in group), *(str(row[name]) for name in SHOWN)])
+    total = figures(report.total, provider_costs=True)
+    if groups:
+        names = ["total", *("" for _ in groups[1:])]
+        rows.append([*names, *(str(total[name]) for name in SHOWN)])
+    elif not rows:
+        rows.append([str(total[name]) for name in SHOWN])
+    print_table(header, rows, right=[name.upper() for name in SHOWN])
