@@ -120,7 +120,7 @@ class ResponseReader:
 
     def feed(self, data: bytes) -> None:
         """Take bytes as they came. Faults are set, not raised; bytes after the end forbid `keep_alive`."""
-        if self.complete:
+        if self.complete or self.fault is not None:
             self.keep_alive = False
             return
         pieces_before = len(self.body)
@@ -136,9 +136,11 @@ class ResponseReader:
         if self._head_only and self.body:
             self.body.clear()
             self.keep_alive = False
-        if len(self.body) > pieces_before:
+        if self.complete or self.fault is not None:
+            del self._parser  # it refers to us: without a cycle there is nothing to collect
+        elif len(self.body) > pieces_before:
             self._quiet_bytes = 0
-        elif self._quiet_bytes > _QUIET_BYTES_MAX and not self.complete and self.fault is None:
+        elif self._quiet_bytes > _QUIET_BYTES_MAX:
             self.fault = ProtocolBroken("the answer's head, chunk framing or trailer is too long")
 
     def feed_eof(self) -> None:

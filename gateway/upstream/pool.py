@@ -130,6 +130,7 @@ class Pool:
         elif origin.scheme == "https":
             if self._ssl_context is None:
                 self._ssl_context = ssl.create_default_context()
+                self._ssl_context.set_alpn_protocols(["http/1.1"])
             await loop.create_connection(
                 lambda: channel,
                 origin.host,

@@ -46,6 +46,11 @@ class Response:
     def __repr__(self) -> str:
         return f"<Response {self.status}{' complete' if self._reader.complete else ''}>"
 
+    @property
+    def complete(self) -> bool:
+        """The whole body has come, read or unread, and the connection is free again."""
+        return self._reader.complete
+
     async def read_chunk(self) -> bytes:
         """All body bytes that came since the last call, decoded; b"" at the end.
 

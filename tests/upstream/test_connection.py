@@ -1,6 +1,7 @@
 """HTTP/1.1 as bytes: what is framed, what is read, and that the cuts between reads never matter."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -169,7 +170,7 @@ def test_any_cutting_of_the_bytes_gives_the_same_outcome(
     data: bytes, cuts: list[int], method: bytes, eof: bool
 ) -> None:
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    pieces = [data[start:end] for start, end in zip(edges, edges[1:], strict=False) if end > start]
+    pieces = [data[start:end] for start, end in pairwise(edges) if end > start]
     assert read(*pieces, method=method, eof=eof) == read(data, method=method, eof=eof)
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import zlib
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -32,7 +33,7 @@ def decode(encoding: bytes, *pieces: bytes, limit_bytes: int = 1 << 20) -> bytes
 def test_any_cutting_gives_the_same_body(name: str, cuts: list[int]) -> None:
     encoding, data = ENCODED[name]
     edges = [0, *sorted(min(cut, len(data)) for cut in cuts), len(data)]
-    pieces = [data[start:end] for start, end in zip(edges, edges[1:], strict=False)]
+    pieces = [data[start:end] for start, end in pairwise(edges)]
     assert decode(encoding, *pieces) == PLAIN
 
 
