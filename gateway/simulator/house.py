@@ -87,7 +87,8 @@ class House:
     failing: Callable[[Problem], tuple[Chunk, ...]]
     """How it fails inside a stream."""
     faults: Mapping[str, Problem]
-    """Refusals by status and by name; `401`, `model` and `context` are always there."""
+    """Refusals by status and by name; `401`, `model` and `context` are always there. With a `415` only bodies
+    that say they are JSON are read."""
     ask: Callable[[Mapping[str, Any], SimRequest], Ask] = lambda body, _request: from_openai(body)
     headers: Callable[[Turn], Mapping[str, str]] = _no_headers
     unsayable: Callable[[Turn], Problem | None] = _never
@@ -156,6 +157,8 @@ def serve(house: House, request: SimRequest) -> SimAnswer:
 def _converse(house: House, request: SimRequest, path_model: str | None) -> SimAnswer:
     if house.body_max_bytes is not None and len(request.body) > house.body_max_bytes:
         return fault(house, request, "413")
+    if "415" in house.faults and not request.headers.get("content-type", "").startswith("application/json"):
+        return fault(house, request, "415")
     try:
         body = json.loads(request.body)
     except ValueError:

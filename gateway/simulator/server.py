@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import socket
 import sys
 import threading
@@ -162,15 +163,15 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
 
     async def until_interrupted() -> None:
+        interrupted = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, interrupted.set)
         async with serve_in_loop(options.port) as server:
             sys.stdout.write(f"{server.port}\n")
             sys.stdout.flush()
-            await asyncio.Event().wait()
+            await interrupted.wait()
 
-    try:
-        asyncio.run(until_interrupted())
-    except KeyboardInterrupt:
-        return 0
+    asyncio.run(until_interrupted())
     return 0
 
 

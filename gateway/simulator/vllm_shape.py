@@ -1,6 +1,7 @@
 """The wire format of vLLM servers, which several providers run behind their own doors.
 
 Rich in nulls; usage in a stream only when asked, in a chunk without choices; `[DONE]` even after a failure.
+Switch: `call_ids=changing` gives every fragment of a tool call another id, as some servers do.
 Provider wire formats, 3.7 and section 4.
 """
 
@@ -75,8 +76,10 @@ def stream(turn: Turn, *, text_in_finish: bool = False) -> Iterator[Chunk]:
     """The chunks of a streamed answer."""
     tail = {"created": turn.created_s, "model": turn.model, "object": "chat.completion.chunk"}
     first = {"content": "", "role": "assistant"}
+    changing = turn.switch("call_ids", "kept") == "changing"
     for step in steps(turn, first=first, text_in_finish=text_in_finish, call_prefix="chatcmpl-tool-"):
-        choice: dict[str, Any] = {"delta": step.delta, "finish_reason": step.finish, "index": step.choice}
+        delta = _renamed(step.delta, step.said_tokens) if changing else step.delta
+        choice: dict[str, Any] = {"delta": delta, "finish_reason": step.finish, "index": step.choice}
         choice["logprobs"] = logprobs(turn, step.text) if step.text else None
         if step.finish is not None:
             choice["stop_reason"] = None
@@ -84,3 +87,9 @@ def stream(turn: Turn, *, text_in_finish: bool = False) -> Iterator[Chunk]:
     if turn.ask.wants_usage:
         yield Chunk({"id": f"chatcmpl-{turn.token}", "choices": [], **tail, "usage": usage(turn)})
     yield Chunk(DONE)
+
+
+def _renamed(delta: Mapping[str, Any], number: int) -> Mapping[str, Any]:
+    if "tool_calls" not in delta:
+        return delta
+    return {"tool_calls": [{**call, "id": f"chatcmpl-tool-{number}"} for call in delta["tool_calls"]]}

@@ -221,6 +221,12 @@ def test_oddities_on_the_wire(ask: Any) -> None:
     assert ask("cerebras", model="llama3.3-70b").json()["model"] == "llama-3.3-70b"
     assert "choices" not in ask("novita", switch="switch.choices=missing").json()
     assert ask("fireworks-ai", switch="switch.ping=on", stream=True).text.startswith("event: ping\n")
+    objects = ask("fireworks-ai", switch="switch.arguments=object", tools=TOOLS).json()
+    assert isinstance(calls_of(objects)[0][1], dict)
+    changing = events(ask("openai", switch="switch.call_ids=changing", tools=TOOLS, stream=True).text)
+    deltas = [event.data["choices"][0]["delta"] for event in changing if event.data != "[DONE]"]
+    ids = [delta["tool_calls"][0]["id"] for delta in deltas if "tool_calls" in delta]
+    assert len(set(ids)) == len(ids) > 4
     assert ask("cerebras", switch="switch.done=on", stream=True).text.endswith("data: [DONE]\n\n")
 
 

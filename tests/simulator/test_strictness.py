@@ -14,6 +14,9 @@ from gateway.simulator.strictness import STRICTNESS
 from tests.simulator.support import HELLO, PROVIDERS, TOOLS, chat_url, good_body
 
 
+JSON = {"content-type": "application/json"}
+
+
 def error_object(body: Any) -> bool:
     return isinstance(body.get("error"), dict) and isinstance(body["error"]["message"], str)
 
@@ -97,9 +100,16 @@ def test_ids_of_another_form_are_unknown_models(provider: str, server: Simulator
     assert answer.status_code == status, answer.text
 
 
+def test_tgi_wants_json_and_not_too_much_of_it(server: SimulatorServer, client: httpx.Client) -> None:
+    url = chat_url(server.url, "hf-inference", "org/model")
+    assert client.post(url, content=b"{}", headers={"content-type": "text/plain"}).status_code == 415
+    big = good_body("hf-inference", messages=[{"role": "user", "content": "x" * 2_000_000}])
+    assert client.post(url, json=big).status_code == 413
+
+
 @pytest.mark.parametrize("provider", PROVIDERS)
 def test_broken_json_is_refused(provider: str, server: SimulatorServer, client: httpx.Client) -> None:
-    answer = client.post(chat_url(server.url, provider, "org/model"), content=b'{"model": ')
+    answer = client.post(chat_url(server.url, provider, "org/model"), content=b'{"model": ', headers=JSON)
     assert answer.status_code in (400, 422)
 
 

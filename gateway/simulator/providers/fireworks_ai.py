@@ -1,12 +1,13 @@
 """Fireworks: every unknown key refused, text in coalesced chunks, `max_tokens` lowered in silence.
 
 Older models report usage in the finish chunk, newer ones only when asked and in a chunk of its own; the
-switch `usage=extra` or `usage=finish` forces one. `ping=on` sends an `event: ping` first. Provider wire
-formats, 3.3.
+switch `usage=extra` or `usage=finish` forces one. `ping=on` sends an `event: ping` first, `arguments=object`
+has the arguments of plain tool calls as an object. Provider wire formats, 3.3.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
@@ -45,7 +46,7 @@ def _plain(turn: Turn) -> Mapping[str, Any]:
     for at in range(turn.ask.choices):
         message: dict[str, Any] = {"role": "assistant"}
         if turn.answer.calls:
-            message["tool_calls"] = tool_calls(turn, at)
+            message["tool_calls"] = _calls(turn, at)
         else:
             message["content"] = turn.answer.content
         if turn.answer.reasoning:
@@ -55,6 +56,15 @@ def _plain(turn: Turn) -> Mapping[str, Any]:
             choice["logprobs"] = logprobs(turn)
         choices.append(choice)
     return {**_head(turn, "chat.completion"), "choices": choices, "usage": _usage(turn)}
+
+
+def _calls(turn: Turn, choice: int) -> list[dict[str, Any]]:
+    """The SDK's types allow arguments that are an object instead of JSON text [S]."""
+    calls = tool_calls(turn, choice)
+    if turn.switch("arguments", "text") == "object":
+        for call in calls:
+            call["function"]["arguments"] = json.loads(call["function"]["arguments"])
+    return calls
 
 
 def _head(turn: Turn, kind: str) -> dict[str, Any]:

@@ -119,7 +119,7 @@ HOUSE: Final = House(
         "meta-llama/llama-3.1-8b-instruct",
         "meta-llama/llama-4-scout-17b-16e-instruct",
     ),
-    id_form=re.compile(r"[a-z0-9-]+/[a-z0-9._-]+"),
+    id_form=re.compile(r"[a-z0-9-]+/(?:[a-z0-9._-]|(?<=\d)B)+"),
     list_body=openai_list,
     refusal=_refusal,
     plain=_plain,
