@@ -1,4 +1,7 @@
-"""Where a provider is reached: URL and headers of an offer, built once and checked. Pure."""
+"""Where a provider is reached: URL and headers of an offer, built once and checked. Pure.
+
+`host` is left to the transport, which knows the origin behind the URL.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ def make_target(
     Raises ValueError where the base URL or the key could not be sent as they are meant.
     """
     base = urlsplit(base_url.rstrip("/"))
-    if base.scheme not in ("http", "https") or not base.hostname or base.username is not None:
+    if base.scheme not in ("http", "https", "http+unix") or not base.hostname or base.username is not None:
         raise ValueError("a base URL is http(s)://host[:port][/path], without a user name")
     if base.query or base.fragment or not base_url.isascii() or any(c.isspace() for c in base_url):
         raise ValueError("a base URL holds no query, no fragment, no spaces and nothing but ASCII")
@@ -28,12 +31,11 @@ def make_target(
     reached = urlsplit(url)
     if (reached.scheme, reached.netloc) != (base.scheme, base.netloc) or reached.query or reached.fragment:
         raise ValueError("the model id leads away from the base URL")
-    return Target(provider_model=provider_model, hub_model=hub_model, url=url, headers=_headers(base.netloc, api_key))
+    return Target(provider_model=provider_model, hub_model=hub_model, url=url, headers=_headers(api_key))
 
 
-def _headers(host: str, api_key: str | None) -> tuple[tuple[bytes, bytes], ...]:
+def _headers(api_key: str | None) -> tuple[tuple[bytes, bytes], ...]:
     headers = [
-        (b"host", host.encode("ascii")),
         (b"accept", b"application/json, text/event-stream"),
         # Compressed events arrive in blocks, late; and an answer that is not compressed need not be unpacked.
         (b"accept-encoding", b"identity"),
