@@ -70,10 +70,14 @@ def image_urls(message: Mapping[str, Any]) -> list[str]:
     return [str(url.get("url")) if isinstance(url, Mapping) else str(url) for url in urls]
 
 
+def _is_function(tool: Any) -> bool:
+    return isinstance(tool, Mapping) and isinstance(tool.get("function"), Mapping)
+
+
 def chosen_call(choice: Any) -> str:
     """`tool_choice` in the form of `Ask.call`."""
     if isinstance(choice, Mapping):
-        return f"name:{choice.get('function', {}).get('name', '')}"
+        return f"name:{(choice.get('function') or {}).get('name', '')}"
     return {"none": "none", "required": "required", "any": "required"}.get(str(choice), "auto")
 
 
@@ -101,7 +105,7 @@ def from_openai(body: Mapping[str, Any], *limits: str) -> Ask:
         last_text=users[-1] if users else "",
         messages=len(messages),
         images=sum(len(image_urls(message)) for message in messages),
-        tools=tuple(tool["function"] for tool in body.get("tools") or () if "function" in tool),
+        tools=tuple(tool["function"] for tool in body.get("tools") or () if _is_function(tool)),
         call=chosen_call(body.get("tool_choice")),
         parallel=body.get("parallel_tool_calls") is not False,
         answered_tools=any(message.get("role") == "tool" for message in messages),

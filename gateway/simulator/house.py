@@ -188,7 +188,10 @@ def _refuse(house: House, request: SimRequest, problem: Problem, body: Mapping[s
 
 def _answer(house: House, request: SimRequest, body: Mapping[str, Any], model: str) -> SimAnswer:
     ask = replace(house.ask(body, request), words=request.words)
-    answer = compose(ask, image_tokens=house.image_tokens, calls_max=house.calls_max)
+    try:
+        answer = compose(ask, image_tokens=house.image_tokens, calls_max=house.calls_max)
+    except ValueError as err:
+        return house.refusal(Problem(400, f"Invalid schema: {err}", type="invalid_request_error"), request)
     room = CONTEXT_TOKENS - answer.prompt_tokens
     if room < max(ask.max_tokens or 1, 1):
         if not house.clamps or room < 1:

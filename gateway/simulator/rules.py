@@ -75,11 +75,13 @@ def _simple(words: str, test: Callable[[Any], bool]) -> Refused:
 MISSING: Final = Refused("missing", lambda value, _body: value is ABSENT)
 PRESENT: Final = _simple("anything but null", lambda value: value is not None)
 EVEN_NULL: Final = _simple("anything, null too", lambda _value: True)
+NO_STOP: Final = _simple("neither string nor list", lambda value: not isinstance(value, str | list | None))
 A_STRING: Final = _simple("a string", lambda value: isinstance(value, str))
 A_BOOLEAN: Final = _simple("a boolean", lambda value: isinstance(value, bool))
 AN_OBJECT: Final = _simple("an object", lambda value: isinstance(value, Mapping))
 EMPTY_LIST: Final = _simple("an empty list", lambda value: value == [])
 NOT_A_LIST: Final = _simple("no list", lambda value: not isinstance(value, list))
+NOT_A_LIST_OR_NULL: Final = _simple("neither list nor null", lambda value: not isinstance(value, list | None))
 NOT_A_NUMBER: Final = _simple("no number", lambda value: value is not None and not is_number(value))
 NOT_AN_INTEGER: Final = _simple(
     "no integer", lambda value: value is not None and (isinstance(value, bool) or not isinstance(value, int))
@@ -145,9 +147,11 @@ def _candidates(field: str, body: Mapping[str, Any]) -> Iterator[tuple[str, Any]
         return
     items = body.get(outer)
     for at, item in enumerate(items if isinstance(items, list) else ()):
+        if not isinstance(item, Mapping):
+            continue
         if not inner:
             yield f"{outer}.{at}", item
-        elif isinstance(item, Mapping):
+        else:
             name = inner.removeprefix(".")
             yield f"{outer}.{at}.{name}", item.get(name, ABSENT)
 

@@ -37,7 +37,10 @@ def _resolved(reference: str, root: Any) -> Any:
         raise ValueError(f"only local references: {reference}")
     found = root
     for part in reference.removeprefix("#").strip("/").split("/") if reference != "#" else ():
-        found = found[part.replace("~1", "/").replace("~0", "~")]
+        name = part.replace("~1", "/").replace("~0", "~")
+        if not isinstance(found, Mapping) or name not in found:
+            raise ValueError(f"{reference} leads nowhere")
+        found = found[name]
     return found
 
 

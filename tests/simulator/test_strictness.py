@@ -13,7 +13,6 @@ from gateway.simulator.server import SimulatorServer
 from gateway.simulator.strictness import STRICTNESS
 from tests.simulator.support import HELLO, PROVIDERS, TOOLS, chat_url, good_body
 
-
 JSON = {"content-type": "application/json"}
 
 
@@ -98,6 +97,16 @@ def test_ids_of_another_form_are_unknown_models(provider: str, server: Simulator
     body = {"model": "no-such-model", "messages": HELLO}
     answer = client.post(chat_url(server.url, provider, "org/no-such-model"), json=body)
     assert answer.status_code == status, answer.text
+
+
+@pytest.mark.parametrize("provider", ["openai", "groq", "cerebras", "together"])
+def test_schema_that_nothing_follows_is_refused(provider: str, server: SimulatorServer, client: httpx.Client) -> None:
+    lost = {"type": "object", "properties": {"a": {"$ref": "#/nowhere"}}, "required": ["a"]}
+    tools = [{"type": "function", "function": {"name": "look", "parameters": lost}}]
+    body = good_body(provider, tools=tools)
+    answer = client.post(chat_url(server.url, provider, body["model"]), json=body)
+    assert answer.status_code == 400
+    assert "nowhere" in answer.text
 
 
 def test_tgi_wants_json_and_not_too_much_of_it(server: SimulatorServer, client: httpx.Client) -> None:

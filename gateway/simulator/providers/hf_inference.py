@@ -34,7 +34,8 @@ def _ask(body: Mapping[str, Any], _request: SimRequest) -> Ask:
     value = grammar["value"]
     if grammar["type"] == "regex":
         return replace(ask, regex=str(value))
-    return replace(ask, schema=value.get("schema", {}) if grammar["type"] == "json_schema" else value)
+    named = grammar["type"] == "json_schema" and isinstance(value, Mapping)
+    return replace(ask, schema=value.get("schema", {}) if named else value)
 
 
 def _refusal(problem: Problem, _request: SimRequest) -> SimAnswer:

@@ -40,7 +40,7 @@ COHERE: Final[tuple[Rule, ...]] = (
     *(
         rule
         for rule in basics(_cohere, wrong="invalid type: parameter {field} is of the wrong type")
-        if rule.field != "top_p"
+        if rule.field not in ("top_p", "n", "top_logprobs", "stop")
     ),
     _cohere("messages", EMPTY_LIST, {"messages": []}, "3.2.2 messages", "U"),
     _cohere(

@@ -9,8 +9,10 @@ from gateway.simulator.rules import (
     ABSENT,
     EMPTY_LIST,
     MISSING,
+    NO_STOP,
     NOT_A_BOOLEAN,
     NOT_A_LIST,
+    NOT_A_LIST_OR_NULL,
     NOT_A_NUMBER,
     NOT_AN_INTEGER,
     Refused,
@@ -62,6 +64,11 @@ def basics(
         row("temperature", NOT_A_NUMBER, {"temperature": "hot"}, facts, "S", wrong, **own),
         row("top_p", NOT_A_NUMBER, {"top_p": "most"}, facts, "S", wrong, **own),
         row("max_tokens", NOT_AN_INTEGER, {"max_tokens": "ten"}, facts, "S", wrong, **own),
+        row("n", NOT_AN_INTEGER, {"n": "two"}, facts, "S", wrong, **own),
+        row("top_logprobs", NOT_AN_INTEGER, {"top_logprobs": "two"}, facts, "S", wrong, **own),
+        row("stop", NO_STOP, {"stop": 5}, facts, "S", wrong, **own),
+        row("tools", NOT_A_LIST_OR_NULL, {"tools": "look"}, facts, "S", wrong, **own),
+        row("tools[]", NO_FUNCTION, {"tools": [{"type": "function"}]}, facts, "S", wrong, **own),
         row("seed", NOT_AN_INTEGER, {"seed": "luck"}, facts, "S", wrong, **own),
         row("stream", NOT_A_BOOLEAN, {"stream": "yes"}, facts, "S", wrong, **own),
     )
@@ -87,6 +94,7 @@ OPTIONS_SAMPLE: Final = {"stream": False, "stream_options": {"include_usage": Tr
 OPTIONS_SAID: Final = "Stream options can only be defined when `stream=True`."
 
 
+NO_FUNCTION: Final = when("no function", lambda tool, _body: not isinstance(tool.get("function"), Mapping))
 UNSUPPORTED: Final = "property '{field}' is unsupported"
 
 
