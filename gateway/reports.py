@@ -20,7 +20,7 @@ from gateway.records import ClosedEntry, attempt_id
 from gateway.store.base import Store, UsageCell
 from gateway.tenants import Team
 from gateway.usage_export import attempts, usd
-from gateway.usage_report import Report, Teams, UsageQuery, report, whole_days
+from gateway.usage_report import Report, Teams, UsageQuery, report, whole_days, whole_hours
 
 STORY_MS: Final = 7 * 24 * 3_600_000
 """How far back a caller's own request id is looked for."""
@@ -78,7 +78,7 @@ class Reports:
 
     async def usage(self, query: UsageQuery, team_ids: Sequence[str] | None = None) -> Report:
         """`team_ids` None: all teams."""
-        teams = await self.teams()
+        query, teams = whole_hours(query), await self.teams()
         if query.tag is None:
             cells = await self.store.usage(from_ms=query.from_ms, to_ms=query.to_ms, team_ids=team_ids)
             return report(query, teams, cells)

@@ -17,7 +17,7 @@ from gateway.csv_text import csv_text
 from gateway.errors import InvalidRequest
 from gateway.moments import format_moment, parse_moment, start_of_month
 from gateway.money import format_usd
-from gateway.periods import day_start_ms, hour_of
+from gateway.periods import HOUR_MS, day_start_ms, hour_of
 from gateway.records import METRICS
 from gateway.store.base import UsageCell
 from gateway.suggest import did_you_mean
@@ -116,6 +116,12 @@ class Teams:
     def zone_of(self, team_id: str) -> str:
         team = self.by_id.get(team_id)
         return (team.timezone if team is not None else None) or self.zone
+
+
+def whole_hours(query: UsageQuery) -> UsageQuery:
+    """The query widened to whole hours: usage is kept by the hour, so one that a period only touches is in it whole."""
+    from_ms, to_ms = query.from_ms // HOUR_MS * HOUR_MS, -(-query.to_ms // HOUR_MS) * HOUR_MS
+    return UsageQuery(from_ms, to_ms, query.groups, query.tag)
 
 
 def whole_days(query: UsageQuery, zone: str) -> UsageQuery:

@@ -16,7 +16,7 @@ from gateway.records import METRICS, ClosedEntry
 from gateway.store.base import UsageCell
 from gateway.tenants import Team
 from gateway.usage_export import FIELDS, as_csv, as_jsonl, attempts
-from gateway.usage_report import GROUPS, Report, Teams, UsageQuery, figures, read_query, report, whole_days
+from gateway.usage_report import GROUPS, Report, Teams, UsageQuery, figures, read_query, report, whole_days, whole_hours
 
 UTC = ZoneInfo("UTC")
 NINE = parse_moment("2026-11-23T09:00:00Z")
@@ -187,6 +187,12 @@ def test_a_wrong_query_names_its_parameter(texts: dict[str, str], param: str, sa
         read_query(**given_texts, now_ms=NINE, zone=UTC)
     assert caught.value.param == param
     assert says in caught.value.message
+
+
+def test_a_period_is_widened_to_the_hours_that_it_touches() -> None:
+    query = whole_hours(UsageQuery(NINE + 1, NINE + HOUR_MS + 1))
+    assert query == UsageQuery(NINE, NINE + 2 * HOUR_MS)
+    assert whole_hours(query) == query
 
 
 def test_a_query_by_tag_is_widened_to_whole_days_of_the_team() -> None:
