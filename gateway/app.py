@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import ssl
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -17,20 +18,24 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Route
 
 from gateway.administration import Administration
-from gateway.config.catalog import Catalog
+from gateway.config.catalog import Catalog, Offer
+from gateway.config.hub import Measured
 from gateway.config.mapping_faults import MappingFaults
 from gateway.config.settings import Settings
 from gateway.errors import GatewayError, InternalError, MethodNotAllowed, NotFound
 from gateway.exchange import Exchange
 from gateway.ids import InferenceIds, new_instance_id, new_team_id
+from gateway.journal.adoption import Adoption
+from gateway.journal.local import LocalJournals
 from gateway.journal.writer import JournalWriter
 from gateway.log import Log
 from gateway.metering import Meter
 from gateway.metrics import Metrics
 from gateway.records import Attempt
+from gateway.reports import Reports
 from gateway.service import Service
 from gateway.store.base import Store, StoreAway, StoreUnfit
 from gateway.store.open import open_store
@@ -38,12 +43,15 @@ from gateway.store.shipper import Shipper
 from gateway.table_watch import TableWatch
 from gateway.upstream.client import Door, HttpxDoor, PoolDoor
 from gateway.upstream.pool import Pool
+from gateway.web.admin import AdminServices, admin_routes
 from gateway.web.auth import AdminGuard, Authenticator
 from gateway.web.chat import ChatEndpoint
 from gateway.web.cors import Cors
-from gateway.web.ops import Readiness, ops_routes
+from gateway.web.models import ModelServices, model_routes
+from gateway.web.ops import Readiness, metrics_route, probe_routes
 from gateway.web.request import HeaderMap, Receive, Scope, Send
 from gateway.web.responses import error_response
+from gateway.web.team import team_routes
 from providers.registry import ADAPTERS
 
 CHAT_PATH: Final = "/v1/chat/completions"
@@ -95,14 +103,19 @@ class Application:
             new_id=InferenceIds().next,
         )
         self._mount()
+        self._adoption = Adoption(settings.state_dir / JOURNAL_FOLDER, self._journal, self._shipper, self._store)
+        self._adopting = asyncio.ensure_future(self._adoption.run())
         self._watching = asyncio.ensure_future(self._watch.run(self._use_catalog, self._reload_failed))
 
     async def stop(self) -> None:
         """Ships what is left of the journal and closes everything, in that order."""
         self._watching.cancel()
+        self._adopting.cancel()
+        await asyncio.wait([self._watching, self._adopting])
         await self._authenticator.aclose()
         if not await self._shipper.drain(SHIP_AT_EXIT_S):
             self._log.warning("unshipped", entries=self._shipper.pending_entries)
+        await self._adoption.aclose()
         await self._shipper.aclose()
         await self._journal.aclose()
         await self._door.aclose()
@@ -160,17 +173,39 @@ class Application:
         self._shipper.add(self._journal)
 
     def _mount(self) -> None:
-        guard = AdminGuard(self.settings.admin_key)
+        settings = self.settings
+        reports = Reports(
+            self._store,
+            lambda: self._service.catalog.timezone,
+            LocalJournals(settings.state_dir / JOURNAL_FOLDER),
+        )
         administration = Administration(self._store, new_team_id=new_team_id)
-        inside = [*ops_routes(self.readiness, self._metrics)]
+        admin = admin_routes(AdminServices(AdminGuard(settings.admin_key), administration, reports))
+        probes = probe_routes(self.readiness)
+        metrics = metrics_route(self._metrics)
+        inference = [
+            *model_routes(ModelServices(self._catalog, self._authenticator, settings.public_models, self._measured)),
+            *team_routes(self._authenticator, reports),
+            Route(CHAT_PATH, self._chat, methods=["POST"]),
+        ]
         self.readiness.checks["store"] = self._store_check
         self.readiness.facts["generation"] = lambda: self._service.catalog.generation
         self.readiness.facts["store"] = lambda: self._store.kind
         self.readiness.facts["mapping_fault"] = lambda: self._watch.fault
         self.readiness.facts["unshipped_entries"] = lambda: self._shipper.pending_entries
-        self.admin = _starlette(inside)
-        self._web = _starlette(inside)
-        del guard, administration
+        self.admin = _starlette([*probes, metrics, *admin])
+        # With a listener of its own, the admin side is not to be had on the public one.
+        self._web = _starlette(
+            [*probes, *inference] if settings.admin_port is not None else [*probes, metrics, *admin, *inference]
+        )
+
+    def _catalog(self) -> Catalog:
+        return self._service.catalog
+
+    def _measured(self, offer: Offer) -> Measured:
+        """What this worker has seen of an offer, for the model list."""
+        seen = self._service.book.look(offer, time.monotonic())
+        return Measured(seen.state != "open", seen.first_content_ms, seen.tokens_per_s)
 
     async def _store_check(self) -> str | None:
         try:

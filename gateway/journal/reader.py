@@ -149,6 +149,11 @@ def closed_entries(paths: Iterable[Path]) -> Iterator[ClosedEntry]:
                     continue  # `read_state` counts it and keeps it aside
 
 
+def payloads(path: Path) -> Iterator[bytes]:
+    """Every whole payload of a segment. Bad frames are passed over."""
+    return _payloads(path, [])
+
+
 def _payloads(path: Path, bad: list[bytes]) -> Iterator[bytes]:
     for found in frames(path.read_bytes()):
         if isinstance(found, BadFrame):

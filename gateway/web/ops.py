@@ -25,7 +25,7 @@ class Readiness:
     """By name: values worth a look that make nothing unready; None is left out."""
 
 
-def ops_routes(readiness: Readiness, metrics: Metrics) -> list[Route]:
+def probe_routes(readiness: Readiness) -> list[Route]:
     async def healthz(request: Request) -> Response:
         return json_response({"status": "ok"})
 
@@ -44,7 +44,11 @@ def ops_routes(readiness: Readiness, metrics: Metrics) -> list[Route]:
             body.update(status="unready", faults=faults)
         return json_response(body, 503 if faults else 200)
 
+    return [Route("/healthz", healthz), Route("/readyz", readyz)]
+
+
+def metrics_route(metrics: Metrics) -> Route:
     async def exposition(request: Request) -> Response:
         return Response(metrics.exposition(), headers={"content-type": CONTENT_TYPE})
 
-    return [Route("/healthz", healthz), Route("/readyz", readyz), Route("/metrics", exposition)]
+    return Route("/metrics", exposition)
