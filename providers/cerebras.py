@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from providers.base import OpenAICompatible
 from providers.fields import Feature
-from providers.payload import MESSAGE_KEYS, MessageRules, common_effort, refusals, support_of
+from providers.payload import MESSAGE_KEYS, MessageRules, common_effort, refusals, strict_only_if_closed, support_of
 from providers.rate_limits import LimitHeader, LimitHeaders
 
 
@@ -33,7 +33,7 @@ class Cerebras(OpenAICompatible):
     extras = frozenset({"clear_thinking", "disable_reasoning", "reasoning_format"})
     max_tokens_name = "max_completion_tokens"
     messages = MessageRules(keys=MESSAGE_KEYS | {"reasoning"}, reasoning="reasoning", developer=True)
-    rewrites = (common_effort,)
+    rewrites = (common_effort, strict_only_if_closed)
     limit_headers = LimitHeaders(
         requests=(LimitHeader.of("requests-minute"), LimitHeader.of("requests-day")),
         tokens=(LimitHeader.of("tokens-minute"), LimitHeader.of("tokens-day")),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from providers.base import OpenAICompatible
 from providers.failures import FailureRules
 from providers.fields import Feature
-from providers.payload import MessageRules, refusals, support_of
+from providers.payload import positive_top_p, refusals, support_of
 from providers.wire import ChatRequest, FailureKind, Usage
 
 
@@ -18,7 +18,7 @@ class Hyperbolic(OpenAICompatible):
     base_url = "https://api.hyperbolic.xyz/v1"
 
     support = support_of(
-        renamed=("max_completion_tokens",),
+        renamed=("max_completion_tokens", "top_p"),
         refused=("logprobs", "top_logprobs", "tools", "tool_choice", "tool_prompt"),
     )
     refuses = refusals(
@@ -34,7 +34,7 @@ class Hyperbolic(OpenAICompatible):
         }
     )
     max_tokens_name = "max_tokens"
-    messages = MessageRules()
+    rewrites = (positive_top_p,)
     failures = FailureRules(codes={"40301": FailureKind.NOT_FOUND})
 
     def read_usage(self, reported: object, request: ChatRequest) -> Usage | None:

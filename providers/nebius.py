@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from providers.base import OpenAICompatible
 from providers.fields import Feature
-from providers.payload import common_effort, refusals, schema_as_guided_json, support_of
+from providers.payload import common_effort, positive_top_p, refusals, schema_as_guided_json, support_of
 
 
 class Nebius(OpenAICompatible):
@@ -13,11 +13,11 @@ class Nebius(OpenAICompatible):
     name = "nebius"
     base_url = "https://api.tokenfactory.nebius.com/v1"
 
-    support = support_of(renamed=("reasoning_effort", "response_format"), refused=("tool_prompt",))
+    support = support_of(renamed=("reasoning_effort", "response_format", "top_p"), refused=("tool_prompt",))
     refuses = refusals(
         {
             Feature.REGEX: "nebius is not known to keep to a regular expression",
             Feature.TOOL_PROMPT: "nebius has no tool_prompt",
         }
     )
-    rewrites = (common_effort, schema_as_guided_json)
+    rewrites = (common_effort, schema_as_guided_json, positive_top_p)

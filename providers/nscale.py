@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from providers.base import OpenAICompatible
 from providers.fields import Feature
-from providers.payload import MESSAGE_KEYS, MessageRules, refusals, support_of
+from providers.payload import MESSAGE_KEYS, MessageRules, positive_top_p, refusals, support_of
 
 
 class Nscale(OpenAICompatible):
@@ -14,7 +14,7 @@ class Nscale(OpenAICompatible):
     base_url = "https://inference.api.nscale.com/v1"
 
     support = support_of(
-        renamed=("max_completion_tokens", "stream_options"),
+        renamed=("max_completion_tokens", "stream_options", "top_p"),
         dropped=("parallel_tool_calls", "reasoning_effort", "seed", "user"),
         refused=("tools", "tool_choice", "tool_prompt"),
     )
@@ -33,3 +33,4 @@ class Nscale(OpenAICompatible):
     max_tokens_name = "max_tokens"
     asks_for_usage = False
     messages = MessageRules(keys=MESSAGE_KEYS)
+    rewrites = (positive_top_p,)

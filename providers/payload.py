@@ -130,6 +130,29 @@ def lenient_schema(draft: Draft) -> Draft:
     return draft.put(response_format={"type": "json_schema", "json_schema": named})
 
 
+def is_closed(schema: Any) -> bool:
+    """Whether every object of a schema forbids further properties."""
+    if isinstance(schema, list):
+        return all(is_closed(part) for part in schema)
+    if not isinstance(schema, dict):
+        return True
+    open_object = schema.get("type") == "object" and schema.get("additionalProperties") is not False
+    return not open_object and all(is_closed(part) for part in schema.values())
+
+
+def strict_only_if_closed(draft: Draft) -> Draft:
+    """Takes `strict` from a schema with an open object, which cerebras answers with 400."""
+    schema = schema_of(draft)
+    if schema is None or is_closed(schema):
+        return draft
+    named = draft.body["response_format"]["json_schema"]
+    if named.get("strict") is not True:
+        return draft
+    lenient = {key: value for key, value in named.items() if key != "strict"}
+    draft = draft.put(response_format={"type": "json_schema", "json_schema": lenient})
+    return draft.missing("response_format.json_schema.strict")
+
+
 # --- messages --------------------------------------------------------------------------------------------------
 
 MESSAGE_KEYS: Final = frozenset({"role", "content", "name", "tool_calls", "tool_call_id"})
@@ -236,3 +259,7 @@ def clamp(name: str, low: float, high: float) -> Rewrite:
         return draft.put(**{name: min(max(value, low), high)}).missing(name)
 
     return rewrite
+
+
+positive_top_p: Final = clamp("top_p", 0.01, 1.0)
+"""vLLM refuses a `top_p` of 0; the least that can be said is nearly the same."""
