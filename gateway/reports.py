@@ -19,7 +19,7 @@ from gateway.moments import format_moment
 from gateway.records import ClosedEntry, attempt_id
 from gateway.store.base import Store, UsageCell
 from gateway.tenants import Team
-from gateway.usage_export import attempts, usd
+from gateway.usage_export import attempts, charge_of, usd
 from gateway.usage_report import Report, Teams, UsageQuery, report, whole_days, whole_hours
 
 STORY_MS: Final = 7 * 24 * 3_600_000
@@ -150,7 +150,8 @@ def story_view(
     """One request: what it cost, every attempt, and the decision where it is kept. `cost_usd` is null where nobody
     knows a price of what was used."""
     first, final = entries[0], entries[-1]
-    charges = [entry.charge_nano_usd for entry in entries]
+    charged = [entry for entry in entries if entry.answered]
+    charges = [charge_of(entry) for entry in charged]
     known = [charge for charge in charges if charge is not None]
     view: JsonObject = {
         "inference_id": first.inference_id,
@@ -161,12 +162,12 @@ def story_view(
         "model": first.hub_model,
         "finished": final.last,
         "failed": final.failed,
-        "prompt_tokens": sum(entry.prompt_tokens for entry in entries),
-        "cached_tokens": sum(entry.cached_tokens for entry in entries),
-        "completion_tokens": sum(entry.completion_tokens for entry in entries),
-        "reasoning_tokens": sum(entry.reasoning_tokens for entry in entries),
+        "prompt_tokens": sum(entry.prompt_tokens for entry in charged),
+        "cached_tokens": sum(entry.cached_tokens for entry in charged),
+        "completion_tokens": sum(entry.completion_tokens for entry in charged),
+        "reasoning_tokens": sum(entry.reasoning_tokens for entry in charged),
         "cost_usd": usd(sum(known)) if len(known) == len(charges) else None,
-        "estimated": any(entry.estimated for entry in entries),
+        "estimated": any(entry.estimated for entry in charged),
         "unknown": any(entry.unknown for entry in entries),
         "tags": dict(first.tags),
         "attempts": [_attempt_view(entry, provider_costs) for entry in entries if entry.number >= 1],
@@ -187,7 +188,7 @@ def _attempt_view(entry: ClosedEntry, provider_costs: bool) -> JsonObject:
         "answered": entry.answered,
         "duration_ms": entry.duration_ms,
         "first_content_ms": entry.first_content_ms,
-        "cost_usd": usd(entry.charge_nano_usd),
+        "cost_usd": usd(charge_of(entry)),
         "estimated": entry.estimated,
         "unknown": entry.unknown,
         "dropped": list(entry.dropped),

@@ -76,12 +76,17 @@ def line(entry: ClosedEntry, team_name: str) -> dict[str, Any]:
         "cached_tokens": entry.cached_tokens,
         "completion_tokens": entry.completion_tokens,
         "reasoning_tokens": entry.reasoning_tokens,
-        "cost_usd": usd(entry.charge_nano_usd),
+        "cost_usd": usd(charge_of(entry)),
         "provider_cost_usd": usd(entry.provider_cost_nano_usd),
         "estimated": entry.estimated,
         "unknown": entry.unknown,
         "tags": dict(entry.tags),
     }
+
+
+def charge_of(entry: ClosedEntry) -> int | None:
+    """What the team owes for an attempt: only the one that answered is charged. None: nobody knows a price."""
+    return entry.charge_nano_usd if entry.answered else 0
 
 
 def usd(nano_usd: int | None) -> str | None:

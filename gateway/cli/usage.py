@@ -14,6 +14,8 @@ from gateway.cli.storage import settings_of_environment, with_store
 from gateway.config.mapping_faults import MappingFaults
 from gateway.config.mappings import load
 from gateway.config.settings import Settings
+from gateway.journal.entries import NewerFormat
+from gateway.journal.local import LocalJournals
 from gateway.records import ClosedEntry
 from gateway.reports import Reports
 from gateway.store.base import Store
@@ -21,6 +23,8 @@ from gateway.usage_export import as_csv, as_jsonl
 from gateway.usage_report import Report, Teams, UsageQuery, figures, read_query
 from providers.registry import ADAPTERS
 
+JOURNAL_FOLDER: Final = "journal"
+"""Under the state folder; what this host's workers have not shipped yet is there."""
 SHOWN: Final = ("requests", "failed_requests", "prompt_tokens", "completion_tokens", "cost_usd", "provider_cost_usd")
 """The figures of the table that a person reads; the other forms have all."""
 
@@ -81,12 +85,17 @@ def run_export(args: argparse.Namespace) -> int:
     settings = settings_of_environment()
     zone = _zone(settings)
 
+    journals = LocalJournals(settings.state_dir / JOURNAL_FOLDER)
+
     async def ask(store: Store) -> tuple[list[ClosedEntry], Teams]:
-        reports = Reports(store, lambda: zone)
+        reports = Reports(store, lambda: zone, journals)
         attempts = await reports.attempts(_query(args, reports, None), await _team_ids(args, reports))
         return attempts, await reports.teams()
 
-    attempts, teams = with_store(settings, ask)
+    try:
+        attempts, teams = with_store(settings, ask)
+    except NewerFormat as newer:
+        raise CliFailure(f"a journal of this host was {newer}", 1) from None
     if args.json or args.format == "jsonl":
         sys.stdout.writelines(as_jsonl(attempts, teams.name))
     else:

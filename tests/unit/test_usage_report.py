@@ -223,7 +223,9 @@ def test_an_export_has_each_attempt_once_whether_shipped_or_not() -> None:
 
 
 def test_an_exported_line_has_the_fields_of_the_contract() -> None:
-    one = entry("b", 2, status=200, charge_nano_usd=None, provider_cost_nano_usd=5, tags={"b": "2", "a": "=1"})
+    one = entry(
+        "b", 2, status=200, answered=True, charge_nano_usd=None, provider_cost_nano_usd=5, tags={"b": "2", "a": "=1"}
+    )
     [text] = as_jsonl([one], TEAMS.name)
     found = json.loads(text)
     assert tuple(found) == FIELDS

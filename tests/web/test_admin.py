@@ -248,12 +248,20 @@ def test_a_team_sees_its_own_requests_and_no_others(tmp_path: Path) -> None:
         inference_id = InferenceIds().next()
         await here.spend(
             search["id"],
-            {"inference_id": inference_id, "last": False, "status": 429, "failure": "rate_limited", "answered": False},
+            {
+                "inference_id": inference_id,
+                "last": False,
+                "status": 429,
+                "failure": "rate_limited",
+                "answered": False,
+                "prompt_tokens": 9,
+            },
             {"inference_id": inference_id, "number": 2, "provider": "together", "charge_nano_usd": 42},
             {"request_id": "later", "charge_nano_usd": 1},
         )
         found = await here.call("GET", f"/v1/requests/{inference_id}", key=key, expect=200)
         assert (found["team"], found["cost_usd"], found["finished"]) == ("search", "0.000000042", True)
+        assert found["prompt_tokens"] == 0, "what did not answer is not charged"
         assert [(one["provider"], one["status"], one["answered"]) for one in found["attempts"]] == [
             ("groq", 429, False),
             ("together", 200, True),
