@@ -37,6 +37,8 @@ class DeltaView(Struct):
     reasoning: str | None = None
     reasoning_content: str | None = None
     tool_calls: list[ToolCallView] | None = None
+    function_call: None = None
+    """The form of 2023: one that is there does not fit, and is made a tool call."""
 
 
 class LogprobsView(Struct):
