@@ -18,7 +18,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from gateway.administration import Administration
 from gateway.config.catalog import Catalog, Offer
@@ -55,6 +55,7 @@ from gateway.web.team import team_routes
 from providers.registry import ADAPTERS
 
 CHAT_PATH: Final = "/v1/chat/completions"
+PINNED_END: Final = "/chat/completions"
 SHIP_AT_EXIT_S: Final = 5.0
 JOURNAL_FOLDER: Final = "journal"
 
@@ -135,8 +136,19 @@ class Application:
             if scope["method"] == "OPTIONS":
                 await self._preflight(scope, send)
                 return
+            if path.endswith(PINNED_END):
+                await self._chat_elsewhere(scope, receive, send)
+                return
             send = self._with_cors(scope, send)
         await self._web(scope, receive, send)
+
+    async def _chat_elsewhere(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A provider's own chat route, `/groq/openai/v1/chat/completions`; or a method that no chat route has."""
+        if scope["method"] == "POST":
+            await self._chat(scope, receive, send, pinned=scope["path"].split("/", 2)[1])
+        else:
+            error = MethodNotAllowed(f"{scope['method']} is not possible here; POST is.", headers=[("Allow", "POST")])
+            await self._chat.refuse(scope, receive, send, error)
 
     def _open_door(self) -> Door:
         settings = self.settings
@@ -186,7 +198,6 @@ class Application:
         inference = [
             *model_routes(ModelServices(self._catalog, self._authenticator, settings.public_models, self._measured)),
             *team_routes(self._authenticator, reports),
-            Route(CHAT_PATH, self._chat, methods=["POST"]),
         ]
         self.readiness.checks["store"] = self._store_check
         self.readiness.facts["generation"] = lambda: self._service.catalog.generation

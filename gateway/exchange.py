@@ -21,7 +21,7 @@ AFTER_FINISH_S: Final = 2.0
 """A stream that gave its finish_reason gets this long for its usage and its end."""
 
 OnHead = Callable[[int], None]
-"""Told the status of an answer as soon as it is there."""
+"""Told the status of an answer as soon as it is there, unless the whole answer is there with it."""
 
 
 class Answer:
@@ -159,7 +159,8 @@ class Exchange:
         due_s = min(deadline_s, time.monotonic() + timeouts.total_s)
         response = await self._door.post(call, attempt_id, timeouts, due_s)
         try:
-            on_head(response.status)
+            if not response.complete:
+                on_head(response.status)
             if response.status != 200:
                 raise await _failure(offer, response)
             try:

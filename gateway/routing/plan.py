@@ -7,7 +7,7 @@ plan it returns explains itself: to `gateway explain`, to the story of a request
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gateway.ask import SUFFIX_POLICIES, Ask
@@ -97,6 +97,29 @@ def resolve(ask: Ask, catalog: Catalog) -> Resolved:
         f"{suffix!r} {what} {model.id}; the suffixes are {', '.join(good)}.{did_you_mean(suffix, good)}",
         param="model",
     )
+
+
+def pin(ask: Ask, provider: str, catalog: Catalog) -> Ask:
+    """The ask of a provider's own route: that provider only, whose own model id is understood as well as the Hub's.
+
+    NotFound where there is no such provider, or it is left out.
+    """
+    if provider not in catalog.providers:
+        reason = catalog.left_out.get(provider)
+        what = f"is not available: {reason}" if reason else "is no provider of this gateway"
+        raise NotFound(f"{provider!r} {what}.{did_you_mean(provider, catalog.providers)}", code="provider_not_found")
+    model = ask.model
+    if catalog.aliases.get(model, model) not in catalog.models:
+        model = next(
+            (
+                offer.hub_model
+                for entry in catalog.models.values()
+                for offer in entry.offers
+                if offer.provider.name == provider and offer.provider_model == model
+            ),
+            model,
+        )
+    return replace(ask, model=model, suffix=provider)
 
 
 def make_plan(

@@ -17,6 +17,7 @@ from gateway.dialects import chat
 from gateway.errors import AllProvidersFailed, GatewayError, InternalError
 from gateway.log import Log
 from gateway.metrics import Metrics
+from gateway.routing.plan import pin
 from gateway.service import Call, ClientGone, Served, Service, Streamed
 from gateway.tenants import Principal
 from gateway.web.auth import Authenticator
@@ -70,9 +71,13 @@ class ChatEndpoint:
         self._metrics = metrics
         self._new_id = new_id
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = _Exchange(self, scope, receive, send)
-        await exchange.run()
+    async def __call__(self, scope: Scope, receive: Receive, send: Send, pinned: str | None = None) -> None:
+        """`pinned` is the provider of a provider's own route."""
+        await _Exchange(self, scope, receive, send, pinned).run()
+
+    async def refuse(self, scope: Scope, receive: Receive, send: Send, error: GatewayError) -> None:
+        """Answers with an error that was found before the request was looked at."""
+        await _Exchange(self, scope, receive, send, None)._send_error(error)
 
 
 class _Exchange:
@@ -85,6 +90,7 @@ class _Exchange:
         "_headers",
         "_id",
         "_label",
+        "_pinned",
         "_principal",
         "_receive",
         "_send",
@@ -93,8 +99,9 @@ class _Exchange:
         "_status",
     )
 
-    def __init__(self, endpoint: ChatEndpoint, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, endpoint: ChatEndpoint, scope: Scope, receive: Receive, send: Send, pinned: str | None) -> None:
         self._endpoint = endpoint
+        self._pinned = pinned
         self._receive = receive
         self._send = send
         self._started_s = time.monotonic()
@@ -136,9 +143,11 @@ class _Exchange:
         self._principal = principal
         raw = await read_body(headers, self._receive)
         ask = chat.read(raw)
+        if self._pinned is not None:
+            ask = pin(ask, self._pinned, endpoint._service.catalog)
         tags = headers.get(b"x-gateway-tags")
         if tags is not None:
-            ask = _tagged(ask, parse_tags(tags.decode("latin-1")))
+            ask = replace(ask, tags=parse_tags(tags.decode("latin-1")))
         self._ask = ask
         watch = CallerWatch(self._receive)
         call = Call(self._id, self._label, ask, principal, watch.gone)
@@ -284,10 +293,6 @@ def _events(deltas: list[Delta], *, wants_usage: bool) -> tuple[bytes, int]:
             parts.append(b"data: " + delta.data + b"\n\n")
             chars += delta.text_chars
     return b"".join(parts), chars
-
-
-def _tagged(ask: Ask, tags: dict[str, str]) -> Ask:
-    return replace(ask, tags=tags)
 
 
 def _broken(streamed: Streamed, failure: ProviderFailure) -> GatewayError:
