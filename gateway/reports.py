@@ -114,6 +114,26 @@ class Reports:
         decision = await asyncio.to_thread(self.journal.decision, entries[0].inference_id)
         return story_view(entries, teams.name(entries[0].team_id), decision, provider_costs=team is None)
 
+    async def costs(self, inference_ids: Collection[str], team: Team, now_ms: int) -> dict[str, int]:
+        """Nano-USD by inference id, of those requests that were billed to a team and have ended; what is unknown, still
+        running or without a price is left out."""
+        began = {one: milliseconds_of(one) for one in inference_ids}
+        times = [began_ms for began_ms in began.values() if now_ms - STORY_MS <= began_ms <= now_ms + LATE_MS]
+        if not times:
+            return {}
+        from_ms, to_ms = min(times) - LATE_MS, max(times) + LATE_MS
+        kept = await self.store.entries(from_ms=from_ms, to_ms=to_ms, team_ids=[team.id])
+        local = (entry for entry in await self._local(from_ms, to_ms) if entry.team_id == team.id)
+        charges: dict[str, list[int | None]] = {}
+        ended = set()
+        for entry in _united(kept, local):
+            if entry.inference_id in began:
+                charges.setdefault(entry.inference_id, []).append(charge_of(entry))
+                if entry.last:
+                    ended.add(entry.inference_id)
+        known = {one: [charge for charge in charges[one] if charge is not None] for one in began if one in ended}
+        return {one: sum(found) for one, found in known.items() if len(found) == len(charges[one])}
+
     async def _entries_of(self, inference_id: str) -> list[ClosedEntry]:
         began_ms = milliseconds_of(inference_id)
         entries = await self.store.story(inference_id)

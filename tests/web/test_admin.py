@@ -280,6 +280,25 @@ def test_a_team_sees_its_own_requests_and_no_others(tmp_path: Path) -> None:
     in_office(tmp_path, story)
 
 
+def test_costs_are_told_by_inference_id_for_what_a_team_was_billed(tmp_path: Path) -> None:
+    async def story(here: Office) -> None:
+        search, key = await here.team_with_key("search", scopes=["inference"])
+        _, other = await here.team_with_key("ads")
+        paid, unpriced, running = await here.spend(
+            search["id"], {"charge_nano_usd": 42}, {"charge_nano_usd": None}, {"last": False}
+        )
+        asked = {"requestIds": [paid, unpriced, running, paid, InferenceIds().next(), "label", ""]}
+        found = await here.call("POST", "/v1/billing/costs", asked, key=key, expect=200)
+        assert found == {"requests": [{"requestId": paid, "costNanoUsd": 42}]}
+        assert await here.call("POST", "/v1/billing/costs", asked, key=other, expect=200) == {"requests": []}
+        wrongs: list[Any] = [{}, {"requestIds": [1]}, []]
+        for wrong in wrongs:
+            refused = await here.call("POST", "/v1/billing/costs", wrong, key=key, expect=400)
+            assert refused["error"]["param"] == "requestIds"
+
+    in_office(tmp_path, story)
+
+
 def test_a_key_without_the_scope_reads_no_usage(tmp_path: Path) -> None:
     async def story(here: Office) -> None:
         _, key = await here.team_with_key("search", scopes=["inference"])
