@@ -71,7 +71,7 @@ class Admissions:
         self._store = store
         self._asking: list[tuple[Admit, asyncio.Future[Admission | Refusal]]] = []
         self._flight: asyncio.Task[None] | None = None
-        self._slots: dict[str, set[str]] = {}
+        self._slots: dict[tuple[str, str], set[str]] = {}
 
     async def ask(self, wanted: Wanted) -> Granted:
         """Raises BudgetExceeded, RateLimited or LedgerUnavailable."""
@@ -85,8 +85,7 @@ class Admissions:
             except StoreAway as error:
                 return self._without_store(wanted, strict, error)
             if isinstance(answer, Admission):
-                if any(scope.concurrency is not None for scope in scopes):
-                    self._slots.setdefault(wanted.principal.billed.id, set()).add(wanted.inference_id)
+                self._remember_slots(wanted, scopes)
                 own_cap = cap if strict and wanted.max_tokens is None else None
                 return Granted(hold if strict else None, own_cap, limit_headers(wanted.principal, scopes, answer))
             smaller = _smaller_cap(wanted, scopes, answer, cap) if strict and attempt + 1 < CAP_TRIES else None
@@ -100,23 +99,30 @@ class Admissions:
         """Whether an exception of `ask` means that the store surely holds nothing for the request."""
         return isinstance(error, BudgetExceeded | RateLimited)
 
-    def forget(self, team_id: str, inference_id: str) -> None:
-        """The request has ended: its slot is not renewed any more."""
-        held = self._slots.get(team_id)
-        if held is not None:
-            held.discard(inference_id)
-            if not held:
-                del self._slots[team_id]
+    def forget(self, team_id: str, key_id: str, inference_id: str) -> None:
+        """The request has ended: its slots are not renewed any more."""
+        for place in ((team_id, "team"), (team_id, f"key:{key_id}")):
+            held = self._slots.get(place)
+            if held is not None:
+                held.discard(inference_id)
+                if not held:
+                    del self._slots[place]
 
     async def run(self) -> None:
         """Renews the slots of requests under way, until it is cancelled."""
         while True:
             await asyncio.sleep(RENEW_EVERY_S)
-            for team_id, inference_ids in list(self._slots.items()):
+            for (team_id, scope_id), inference_ids in list(self._slots.items()):
                 try:
-                    await self._store.renew(team_id, sorted(inference_ids))
+                    await self._store.renew(team_id, scope_id, sorted(inference_ids))
                 except StoreAway:
                     break  # the slots end by themselves; whoever ships has said that the store is away
+
+    def _remember_slots(self, wanted: Wanted, scopes: Sequence[Scope]) -> None:
+        for scope in scopes:
+            if scope.concurrency is not None:
+                place = (wanted.principal.billed.id, scope.id)
+                self._slots.setdefault(place, set()).add(wanted.inference_id)
 
     async def _admit(self, request: Admit) -> Admission | Refusal:
         answer: asyncio.Future[Admission | Refusal] = asyncio.get_running_loop().create_future()

@@ -304,7 +304,7 @@ class Bill:
             with suppress(LedgerUnavailable):
                 self._close_open(failed)
         if self._granted is not None and self._closed_seq:
-            self._meter.admissions.forget(self._intent.team_id, self.inference_id)
+            self._meter.admissions.forget(self._intent.team_id, self._intent.key_id, self.inference_id)
             await self._meter.shipper.settled(
                 self._meter.journal, self._intent.team_id, self._closed_seq, timeout_s=SETTLE_WAIT_S
             )

@@ -111,7 +111,7 @@ class Ledger(Protocol):
         """Applies a run of closed entries if the watermark is the one that the run believes in."""
         ...
 
-    async def renew(self, team_id: str, inference_ids: Sequence[str]) -> None:
+    async def renew(self, team_id: str, scope_id: str, inference_ids: Sequence[str]) -> None:
         """Prolongs the concurrency slots of requests under way; those already given up stay so."""
         ...
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from gateway.journal.filesystems import NetworkFileSystem, refuse_network
 from gateway.store.base import Store, StoreUnfit
+from gateway.store.redis.store import RedisStore
 from gateway.store.sqlite.store import SqliteStore
 
 DATABASE_NAME: Final = "store.db"
@@ -19,7 +20,13 @@ async def open_store(
     """A store that may still be away: only what makes it unfit is found out here. Raises StoreUnfit, or OSError where
     the state folder cannot be made."""
     if redis_url is not None:
-        raise StoreUnfit("this version has no Redis store")
+        store = RedisStore(redis_url, redis_mode, redis_prefix)
+        try:
+            await store.check()
+        except StoreUnfit:
+            await store.aclose()
+            raise
+        return store
     await asyncio.to_thread(state_dir.mkdir, mode=0o700, parents=True, exist_ok=True)
     try:
         refuse_network(state_dir)

@@ -47,8 +47,8 @@ class SqliteLedger:
     async def settle(self, run: Run) -> Settled:
         return await self._database.call(_settle, run)
 
-    async def renew(self, team_id: str, inference_ids: Sequence[str]) -> None:
-        await self._database.call(_renew, team_id, inference_ids)
+    async def renew(self, team_id: str, scope_id: str, inference_ids: Sequence[str]) -> None:
+        await self._database.call(_renew, team_id, scope_id, inference_ids)
 
     async def watermarks(self, instance: str, team_ids: Iterable[str]) -> dict[str, int]:
         return await self._database.call(_watermarks, instance, list(team_ids))
@@ -279,11 +279,11 @@ def _tag_value(connection: sqlite3.Connection, team_id: str, name: str, value: s
     return value if count < TAG_VALUES_MAX else OTHER_VALUE
 
 
-def _renew(connection: sqlite3.Connection, team_id: str, inference_ids: Sequence[str]) -> None:
+def _renew(connection: sqlite3.Connection, team_id: str, scope_id: str, inference_ids: Sequence[str]) -> None:
     until_ms = _now_ms() + SLOT_LEASE_MS
     connection.executemany(
-        "UPDATE slot SET lease_end_ms = ? WHERE team_id = ? AND inference_id = ?",
-        [(until_ms, team_id, inference_id) for inference_id in inference_ids],
+        "UPDATE slot SET lease_end_ms = ? WHERE team_id = ? AND scope = ? AND inference_id = ?",
+        [(until_ms, team_id, scope_id, inference_id) for inference_id in inference_ids],
     )
 
 

@@ -1,0 +1,124 @@
+"""The connection to Redis, however it is deployed: single, Sentinel or Cluster.
+
+Every error of the driver becomes StoreAway here. The driver's own retries are off: it would send again what may have
+been applied. After a failed connection nothing is tried for a second, so that a dead Redis costs one time-out and not
+one for each caller.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+from redis import exceptions
+from redis.asyncio import Redis, RedisCluster, Sentinel, SentinelConnectionPool, SSLConnection
+from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from gateway.store.base import StoreAway, StoreUnfit
+
+TIMEOUT_S: Final = 0.25
+REST_S: Final = 1.0
+REPORT_TIMEOUT_S: Final = 10.0
+VERSION_MIN: Final = (6, 2)
+SENTINEL_NAME: Final = "mymaster"
+
+T = TypeVar("T")
+Client = Any
+"""redis.asyncio.Redis or RedisCluster: the same commands without a common type."""
+
+
+def make_client(url: str, mode: str, *, timeout_s: float = TIMEOUT_S) -> Client:
+    """A client that connects at its first command. In sentinel mode the URL's path names the master (`mymaster`)."""
+    options: dict[str, Any] = {
+        "socket_timeout": timeout_s,
+        "socket_connect_timeout": timeout_s,
+        "retry": Retry(NoBackoff(), 0),
+        "health_check_interval": 0,
+    }
+    if mode == "cluster":
+        return RedisCluster.from_url(url, cluster_error_retry_attempts=1, **options)
+    if mode == "sentinel":
+        return _sentinel_client(url, options)
+    return Redis.from_url(url, **options)
+
+
+def _sentinel_client(url: str, options: dict[str, Any]) -> Client:
+    parts = urlsplit(url)
+    path = parts.path.strip("/")
+    address = parse_url(url if path.isdigit() or not path else url.replace(parts.path, "", 1))
+    tls = address.pop("connection_class", None) is SSLConnection
+    host, port = address.pop("host", "localhost"), address.pop("port", 26379)
+    shared = {**options, **address, "ssl": tls}
+    sentinel: Client = Sentinel([(host, port)], sentinel_kwargs=options, **shared)  # type: ignore[no-untyped-call]
+    name = path if path and not path.isdigit() else SENTINEL_NAME
+    return sentinel.master_for(name, connection_pool_class=SentinelConnectionPool)
+
+
+class Link:
+    """One client, and whether it is worth asking now."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._rest_until_s = 0.0
+        self._fit = False
+
+    async def call(self, command: Callable[[Client], Awaitable[T]]) -> T:
+        """Raises StoreAway, at once while the link rests."""
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._rest_until_s:
+            raise StoreAway("Redis does not answer")
+        try:
+            if not self._fit:
+                await self._check()
+            return await command(self._client)
+        except StoreUnfit as error:
+            raise StoreAway(str(error)) from error
+        except (exceptions.ConnectionError, exceptions.TimeoutError, OSError, TimeoutError) as error:
+            self._rest_until_s = loop.time() + REST_S
+            raise StoreAway("Redis does not answer") from error
+        except exceptions.RedisError as error:
+            if isinstance(error, exceptions.ReadOnlyError):
+                await self._reconnect()
+            raise StoreAway(f"Redis refused: {_short(error)}") from error
+
+    async def check(self) -> None:
+        """Raises StoreUnfit where this Redis must not hold money; a Redis that is away is checked when it is back."""
+        try:
+            await self._check()
+        except (exceptions.RedisError, OSError, TimeoutError):
+            self._fit = False
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    async def _check(self) -> None:
+        infos: dict[str, Any] = await self._client.info()
+        # A cluster answers once for each node.
+        nodes = infos.values() if infos and all(isinstance(info, dict) for info in infos.values()) else (infos,)
+        for info in nodes:
+            version = tuple(int(part) for part in str(info.get("redis_version", "0.0")).split(".")[:2])
+            if version < VERSION_MIN:
+                raise StoreUnfit(f"Redis {info.get('redis_version')} is too old, expected at least 6.2")
+            policy = info.get("maxmemory_policy", "noeviction")
+            if policy != "noeviction":
+                raise StoreUnfit(
+                    f"Redis evicts (maxmemory-policy is {policy}): it would throw away money. Set it to noeviction"
+                )
+        self._fit = True
+
+    async def _reconnect(self) -> None:
+        """Leaves a node that became a replica; the next connection asks where the master is."""
+        pool = getattr(self._client, "connection_pool", None)
+        if pool is not None:
+            await pool.disconnect(inuse_connections=False)
+        self._fit = False
+
+
+def _short(error: exceptions.RedisError) -> str:
+    """The kind of a Redis error without what it quotes: its first word where that is a code."""
+    word = str(error).split(" ", 1)[0]
+    return word if word.isupper() else type(error).__name__

@@ -1,0 +1,210 @@
+"""Admission and settlement in Redis: values to scripts and back. The scripts say what is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from gateway.ids import milliseconds_of
+from gateway.journal.entries import pack_closed
+from gateway.periods import windows_of
+from gateway.records import Admission, Admit, ClosedEntry, Refusal, Run, Scope, Settled
+from gateway.store.fold import OTHER_VALUE, TAG_VALUES_MAX, Cell, RunSums, sum_run
+from gateway.store.redis.connect import Link
+from gateway.store.redis.names import TeamNames
+from gateway.store.redis.scripts import ScriptRunner, load_script
+
+EXPIRED_HOLDS_MAX: Final = 20
+SLOT_LEASE_MS: Final = 60_000
+DAY_S: Final = 86_400
+STALE_AFTER_MS: Final = 35 * DAY_S * 1000
+ENTRIES_MAX: Final = 100_000
+KEPT_S: Final = {"watermark": 40 * DAY_S, "hour": 36 * DAY_S, "day": 400 * DAY_S, "entry": 7 * DAY_S}
+
+ADMIT: Final = load_script("admit", with_common=True)
+RENEW: Final = load_script("renew")
+SETTLE: Final = load_script("settle", with_common=True)
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder().decode
+
+
+class RedisLedger:
+    """Admissions and settlements travel in pipelines of their own, so that a long run delays no admission."""
+
+    def __init__(self, link: Link, prefix: str) -> None:
+        self._link = link
+        self._prefix = prefix
+        self._admitting = ScriptRunner(link)
+        self._settling = ScriptRunner(link)
+
+    async def admit(self, requests: Sequence[Admit]) -> list[Admission | Refusal]:
+        answers = [self._admitting.start(ADMIT, *_admit_call(self._names(ask.team_id), ask)) for ask in requests]
+        return [_admission(ask, _unpack(await answer)) for ask, answer in zip(requests, answers, strict=True)]
+
+    async def settle(self, run: Run) -> Settled:
+        keys, argument = _settle_call(self._names(run.team_id), run)
+        outcome, watermark = await self._settling.start(SETTLE, keys, argument)
+        return Settled(outcome.decode(), int(watermark))
+
+    async def renew(self, team_id: str, scope_id: str, inference_ids: Sequence[str]) -> None:
+        keys = [self._names(team_id).slots(scope_id)]
+        await self._settling.start(RENEW, keys, str(SLOT_LEASE_MS), *inference_ids)
+
+    async def watermarks(self, instance: str, team_ids: Iterable[str]) -> dict[str, int]:
+        asked = list(team_ids)
+        if not asked:
+            return {}
+
+        async def read(client: Any) -> list[bytes | None]:
+            pipeline = client.pipeline(transaction=False)
+            for team_id in asked:
+                pipeline.get(self._names(team_id).watermark(instance))
+            found: list[bytes | None] = await pipeline.execute()
+            return found
+
+        found = await self._link.call(read)
+        return {team_id: int(seq) for team_id, seq in zip(asked, found, strict=True) if seq is not None}
+
+    def _names(self, team_id: str) -> TeamNames:
+        return TeamNames(self._prefix, team_id)
+
+    async def _close_runners(self) -> None:
+        await self._admitting.aclose()
+        await self._settling.aclose()
+
+
+def _admit_call(names: TeamNames, ask: Admit) -> tuple[list[str], bytes]:
+    keys = [names.holds, names.leases, names.held]
+    for scope in ask.scopes:
+        keys += [names.spent(scope.budget_window or "total"), names.rate(scope.id), names.slots(scope.id)]
+    argument = {
+        "id": ask.inference_id,
+        "hold": str(ask.hold_nano_usd),
+        "tokens": ask.tokens,
+        "lease_ms": ask.lease_ms,
+        "not_after_ms": ask.not_after_ms,
+        "slot_ms": SLOT_LEASE_MS,
+        "expired_max": EXPIRED_HOLDS_MAX,
+        "scopes": [_scope(scope) for scope in ask.scopes],
+    }
+    return keys, _pack(argument)
+
+
+def _scope(scope: Scope) -> dict[str, Any]:
+    return {
+        "id": scope.id,
+        "window": scope.budget_window,
+        "budget": scope.budget_nano_usd,
+        "strict": scope.strict,
+        "resets_at_ms": scope.budget_resets_at_ms,
+        "requests": scope.requests_per_minute,
+        "tokens": scope.tokens_per_minute,
+        "slots": scope.concurrency,
+    }
+
+
+def _admission(ask: Admit, reply: list[Any]) -> Admission | Refusal:
+    now_ms, reason, index, retry_after_s, spent, held, left = reply
+    remaining = {ask.scopes[one.pop("scope") - 1].id: {name: int(n) for name, n in one.items()} for one in left}
+    if not reason:
+        return Admission(ask.inference_id, int(now_ms), remaining)
+    scope = ask.scopes[index - 1].id if ask.scopes else "team"
+    return Refusal(ask.inference_id, int(now_ms), reason, scope, retry_after_s, int(spent), int(held), remaining)
+
+
+class _Keys:
+    """KEYS of one call, each once, and where each stands (from 1)."""
+
+    def __init__(self, first: Sequence[str]) -> None:
+        self.all = list(first)
+        self._index = {key: place for place, key in enumerate(first, 1)}
+
+    def place(self, key: str) -> int:
+        place = self._index.get(key)
+        if place is None:
+            self.all.append(key)
+            place = self._index[key] = len(self.all)
+        return place
+
+
+def _settle_call(names: TeamNames, run: Run) -> tuple[list[str], bytes]:
+    sums = sum_run(run.entries)
+    first = run.entries[0]
+    keys = _Keys(
+        [
+            names.watermark(run.instance),
+            names.holds,
+            names.leases,
+            names.held,
+            names.day(first.day),
+            names.days,
+            names.hours,
+            names.entries,
+            names.poison,
+            *(names.spent(window) for window in windows_of(first.day)),
+        ]
+    )
+    argument = {
+        "believed": run.believed_watermark,
+        "last": run.entries[-1].seq,
+        "oldest_ms": first.at_ms,
+        "day": first.day,
+        "day_start_ms": first.day_start_ms,
+        "ttl": KEPT_S,
+        "stale_ms": STALE_AFTER_MS,
+        "entries_max": ENTRIES_MAX,
+        "values_max": TAG_VALUES_MAX,
+        "other": OTHER_VALUE,
+        "spent": [text for scope, charge in sums.spent.items() for text in (scope, str(charge))],
+        "day_sums": [text for cell, counters in sums.days.items() for text in _fields(cell, counters)],
+        "hours": _hours(names, keys, sums),
+        "tags": _tags(names, keys, sums, first.day),
+        "ended": _ended(names, keys, sums),
+        "entries": [value for entry in run.entries for value in (_score(entry), pack_closed(entry).decode())],
+    }
+    return keys.all, _pack(argument)
+
+
+def _fields(cell: Cell, counters: Mapping[str, int]) -> list[str]:
+    """`<key>|<hub model>|<provider>|<metric>`, and its sum."""
+    place = "|".join(cell[1:])
+    return [text for metric, count in counters.items() for text in (f"{place}|{metric}", str(count))]
+
+
+def _hours(names: TeamNames, keys: _Keys, sums: RunSums) -> list[tuple[int, int, list[str]]]:
+    by_hour: dict[int, list[str]] = {}
+    for cell, counters in sums.hours.items():
+        by_hour.setdefault(cell[0], []).extend(_fields(cell, counters))
+    return [(keys.place(names.hour(start_ms)), start_ms, fields) for start_ms, fields in by_hour.items()]
+
+
+def _tags(names: TeamNames, keys: _Keys, sums: RunSums, day: str) -> list[tuple[int, int, str, list[str]]]:
+    by_value: dict[tuple[str, str], list[str]] = {}
+    for (name, value, cell), counters in sums.tags.items():
+        by_value.setdefault((name, value), []).extend(_fields(cell, counters))
+    return [
+        (keys.place(names.tag(name, day)), keys.place(names.tag_values(name, day)), value, fields)
+        for (name, value), fields in by_value.items()
+    ]
+
+
+def _ended(names: TeamNames, keys: _Keys, sums: RunSums) -> list[tuple[str, int, list[tuple[int, int]]]]:
+    return [
+        (
+            ended.inference_id,
+            ended.tokens,
+            [
+                (keys.place(names.slots(scope)), keys.place(names.rate(scope)))
+                for scope in ("team", f"key:{ended.key_id}")
+            ],
+        )
+        for ended in sums.ended
+    ]
+
+
+def _score(entry: ClosedEntry) -> int:
+    """Where an entry stands in time: by its own id, so that a story is found by that alone."""
+    return milliseconds_of(entry.inference_id) or entry.at_ms

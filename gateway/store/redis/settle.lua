@@ -1,0 +1,90 @@
+-- Applies one run of closed entries of one team and journal, once.
+-- KEYS  1 watermark  2 holds  3 leases  4 held  5 day  6 days  7 hours  8 entries  9 poison
+--       10 spent of the day  11 of the month  12 of all time, then the others, by their index in ARGV
+-- ARGV  1 packed: {believed, last, oldest_ms, day, day_start_ms, ttl = {watermark, hour, day, entry},
+--                  stale_ms, entries_max, values_max, other,
+--                  spent = {scope, amount, …}, day_sums = {field, sum, …},
+--                  hours = {{key, start_ms, {field, sum, …}}, …},
+--                  tags = {{key, key of values, value, {field, sum, …}}, …},
+--                  ended = {{inference id, tokens, {{slots key, rate key}, …}}, …}, entries = {score, packed, …}}
+--       Sums are strings: they go through HINCRBY, which is exact to 64 bits, where Lua's numbers are to 53.
+-- ->    {'applied' | 'gap' | 'stale', watermark}
+local run = cmsgpack.unpack(ARGV[1])
+local now_ms = clock_ms()
+local raw = redis.call('GET', KEYS[1])
+if not raw and run.oldest_ms < now_ms - run.stale_ms then return {'stale', 0} end
+local have = tonumber(raw or '0')
+if have ~= run.believed then return {'gap', have} end
+
+-- The first write is the one that fails where the server refuses writes, with no effect. After it nothing may end the
+-- script half way: what is refused goes to a list that an operator looks at.
+redis.call('SET', KEYS[1], string.format('%.0f', run.last), 'EX', run.ttl.watermark)
+
+local function keep_poison(what, reason)
+  redis.pcall('RPUSH', KEYS[9], what .. ' ' .. tostring(reason))
+end
+
+local function add(key, sums)
+  for i = 1, #sums, 2 do
+    local done = redis.pcall('HINCRBY', key, sums[i], sums[i + 1])
+    if type(done) == 'table' and done.err then keep_poison(key .. ' ' .. sums[i] .. ' ' .. sums[i + 1], done.err) end
+  end
+end
+
+for i = 10, 12 do add(KEYS[i], run.spent) end
+redis.pcall('EXPIRE', KEYS[10], run.ttl.day)
+redis.pcall('EXPIRE', KEYS[11], run.ttl.day)
+
+add(KEYS[5], run.day_sums)
+redis.pcall('EXPIRE', KEYS[5], run.ttl.day)
+redis.pcall('ZADD', KEYS[6], run.day_start_ms, run.day)
+redis.pcall('ZREMRANGEBYSCORE', KEYS[6], '-inf', now_ms - run.ttl.day * 1000)
+for _, hour in ipairs(run.hours) do
+  add(KEYS[hour[1]], hour[3])
+  redis.pcall('EXPIRE', KEYS[hour[1]], run.ttl.hour)
+  redis.pcall('ZADD', KEYS[7], hour[2], string.format('%.0f', hour[2]))
+end
+redis.pcall('ZREMRANGEBYSCORE', KEYS[7], '-inf', now_ms - run.ttl.hour * 1000)
+
+for _, tag in ipairs(run.tags) do
+  local sums_key, values_key, value = KEYS[tag[1]], KEYS[tag[2]], tag[3]
+  if redis.pcall('SISMEMBER', values_key, value) ~= 1 then
+    local count = redis.pcall('SCARD', values_key)
+    if type(count) == 'number' and count < run.values_max then
+      redis.pcall('SADD', values_key, value)
+    else
+      value = run.other
+    end
+  end
+  for i = 1, #tag[4], 2 do add(sums_key, {tag[4][i] .. '|' .. value, tag[4][i + 1]}) end
+  redis.pcall('EXPIRE', sums_key, run.ttl.day)
+  redis.pcall('EXPIRE', values_key, run.ttl.day)
+end
+
+local function end_hold(ended)
+  local hold = drop_hold(KEYS[2], KEYS[3], KEYS[4], ended[1])
+  if hold then
+    for _, keys in ipairs(ended[3]) do
+      redis.pcall('ZREM', KEYS[keys[1]], ended[1])
+      if ended[2] ~= hold.tokens and redis.pcall('EXISTS', KEYS[keys[2]]) == 1 then
+        local window = rate_window(KEYS[keys[2]], math.floor(now_ms / 1000))
+        if window[1] - SECONDS < hold.second and hold.second <= window[1] then
+          local at = hold.second % SECONDS + 1
+          window[3][at] = math.max(0, window[3][at] + ended[2] - hold.tokens)
+          keep_rate(KEYS[keys[2]], window)
+        end
+      end
+    end
+  end
+end
+
+for _, ended in ipairs(run.ended) do
+  local fine, reason = pcall(end_hold, ended)
+  if not fine then keep_poison(ended[1], type(reason) == 'table' and reason.err or reason) end
+end
+
+for i = 1, #run.entries, 2 do redis.pcall('ZADD', KEYS[8], run.entries[i], run.entries[i + 1]) end
+redis.pcall('ZREMRANGEBYRANK', KEYS[8], 0, -1 - run.entries_max)
+redis.pcall('ZREMRANGEBYSCORE', KEYS[8], '-inf', now_ms - run.ttl.entry * 1000)
+redis.pcall('EXPIRE', KEYS[8], run.ttl.entry)
+return {'applied', run.last}
