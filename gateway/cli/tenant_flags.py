@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import re
 import secrets
-import sys
 from typing import Any, Final
 
 JsonObject = dict[str, Any]
@@ -72,10 +71,8 @@ def key_fields(args: argparse.Namespace) -> JsonObject:
 
 
 def webhook_field(url: str) -> JsonObject:
-    """A webhook with a secret of our making, told on stderr: a secret among the arguments would be seen by `ps`."""
-    secret = secrets.token_urlsafe(32)
-    sys.stderr.write(f"the webhook's secret, shown once: {secret}\n")
-    return {"url": url, "secret": secret}
+    """A webhook with a secret of our making: one among the arguments would be seen by `ps`."""
+    return {"url": url, "secret": secrets.token_urlsafe(32)}
 
 
 def _given(fields: JsonObject) -> JsonObject:

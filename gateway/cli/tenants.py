@@ -76,14 +76,18 @@ def _act(acts: Any, name: str, words: str, run: Callable[[argparse.Namespace], i
 
 def create_team(args: argparse.Namespace) -> int:
     given = {"team": args.name, **team_fields(args), **_webhook(args)}
-    return _show_team(args, _with_acts(lambda acts: acts.create_team(given, _actor())))
+    team = _with_acts(lambda acts: acts.create_team(given, _actor()))
+    _tell_secret(given)
+    return _show_team(args, team)
 
 
 def update_team(args: argparse.Namespace) -> int:
     given = {**dict.fromkeys(args.clear or ()), **team_fields(args), **_webhook(args)}
     if args.new_name is not None:
         given["team"] = args.new_name
-    return _show_team(args, _with_acts(lambda acts: acts.update_team(args.name, given, _actor())))
+    team = _with_acts(lambda acts: acts.update_team(args.name, given, _actor()))
+    _tell_secret(given)
+    return _show_team(args, team)
 
 
 def show_team(args: argparse.Namespace) -> int:
@@ -160,6 +164,11 @@ def _actor() -> Actor:
 
 def _webhook(args: argparse.Namespace) -> dict[str, Any]:
     return {} if args.webhook_url is None else {"webhook": webhook_field(args.webhook_url)}
+
+
+def _tell_secret(given: dict[str, Any]) -> None:
+    if given.get("webhook"):
+        sys.stderr.write(f"the webhook's secret, shown this once: {given['webhook']['secret']}\n")
 
 
 def _key_view(team: Team, key: Key) -> dict[str, Any]:
