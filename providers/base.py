@@ -142,8 +142,11 @@ class OpenAICompatible:
         return self.streamed(draft, request) if request.stream else draft
 
     def _fields(self, request: ChatRequest) -> Draft:
-        """Keeps what this provider takes. A refused field is sent on: routing never sends one here, and a refusal
-        by the provider is more honest than an answer to another question."""
+        """Keeps what this provider takes.
+
+        A refused field is sent on: routing brings none here unless a row of the table says that it may, and a
+        provider's refusal is more honest than an answer to another question.
+        """
         body: JsonObject = {}
         dropped: list[str] = []
         for field, value in request.body.items():

@@ -56,6 +56,7 @@ class EventReader:
         self._request = request
         self._sse = SseDecoder()
         self._seen_events = False
+        self._ended = False
         self._choices: dict[int, ChoiceState] = {}
         self._text_chars = 0
         self._id = ""
@@ -80,12 +81,12 @@ class EventReader:
     def finish(self) -> list[Delta]:
         """See `StreamReader.finish`."""
         out: list[Delta] = []
-        if not self.done and self.failure is None:
+        if not self._ended and self.failure is None:
             events, rest = self._sse.flush()
             if not events and not self._seen_events and rest.strip():
                 self._fail(self._no_stream(rest))
             self._take(events, out)
-            if not self.done and self.failure is None:
+            if not self._ended and self.failure is None:
                 self._end(out, told=False)
         if self.failure is not None:
             raise self.failure
@@ -134,7 +135,8 @@ class EventReader:
 
     def _end(self, out: list[Delta], *, told: bool) -> None:
         """The last word was said (`told`), or the body has ended without one."""
-        self.done = self.done or told
+        self._ended = True
+        self.done = told
         open_choices = {index: state for index, state in self._choices.items() if not state.finished}
         missing = not self._choices or (not told and len(self._choices) < self._request.choices)
         if missing or (open_choices and not (told and all(state.calls for state in open_choices.values()))):

@@ -89,6 +89,7 @@ def test_streams_come_in_as_the_clean_dialect(name: str, which: str, wants_usage
     assert told.usage == (None if usage is None else usage.as_openai())
     assert heard.reader.finished
     assert heard.reader.skipped_events == 0
+    assert heard.reader.finish() == [], "the end is told once"
     for _, arguments in told.tool_calls:
         json.loads(arguments)
 
