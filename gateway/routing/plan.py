@@ -226,7 +226,7 @@ def _lacking(offer: Offer, features: frozenset[Feature]) -> str | None:
         if said is not None and getattr(supports, said) is False:
             return f"the model has no {feature.value} there"
         if feature in refuses:
-            return refuses[feature]
+            return f"{feature.value}: {refuses[feature]}"
         # The generic adapter cannot know what server is behind it: there the table's row decides.
         if feature is Feature.REGEX and offer.provider.adapter.name == "openai" and not supports.regex:
             return "the table does not say that it supports response_format regex"
@@ -313,17 +313,16 @@ def _quickest(fit: list[Candidate], catalog: Catalog, day: str, draw: float) -> 
 
 
 def _balanced(fit: list[Candidate], catalog: Catalog, day: str, draw: float) -> list[Candidate]:
-    """Power of two choices: of two drawn by weight, the one with less work and quicker answers goes first."""
+    """Power of two choices: of two drawn by weight (they may be one), the one with less work and quicker answers."""
     first = _draw_by_weight(fit, draw)
-    rest = [candidate for candidate in fit if candidate is not first]
     # A second number from the same draw: its digits below the first few are as good as new.
-    second = _draw_by_weight(rest, draw * 4096 % 1.0)
+    second = _draw_by_weight(fit, draw * 4096 % 1.0)
+    best = min((first, second), key=_load)
+    return [best, *sorted((candidate for candidate in fit if candidate is not best), key=_load)]
 
-    def load(candidate: Candidate) -> float:
-        return (candidate.seen.in_flight + 1) * (candidate.seen.first_content_ms or 1.0) / candidate.offer.weight
 
-    best = min((first, second), key=load)
-    return [best, *sorted((candidate for candidate in fit if candidate is not best), key=load)]
+def _load(candidate: Candidate) -> float:
+    return (candidate.seen.in_flight + 1) * (candidate.seen.first_content_ms or 1.0)
 
 
 def _draw_by_weight(fit: list[Candidate], draw: float) -> Candidate:

@@ -1,0 +1,205 @@
+"""The walk through a plan: who is asked after which failure, how often, and what the caller sees in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from gateway.config.catalog import Breaker, Offer, Routing
+from gateway.errors import AllProvidersFailed, GatewayError, InvalidRequest, UpstreamTimeout
+from gateway.failover import ClientGone, Walk, attempts_header
+from gateway.routing.health import HealthBook, Seen
+from gateway.routing.plan import Candidate, Plan
+from gateway.routing.policy import POLICY, Move
+from gateway.routing.retry_budget import RetryBudget
+from providers.wire import FailureKind, ProviderFailure
+from tests.unit.catalogs import MODEL, offer
+
+K = FailureKind
+
+
+def failure(kind: FailureKind, status: int | None = None, **more: Any) -> ProviderFailure:
+    return ProviderFailure(kind, f"made up {kind.value}", status=status, **more)
+
+
+class Upstreams:
+    """Answers by a script per provider; keeps who was asked and what was slept."""
+
+    def __init__(self, **scripts: list[ProviderFailure | str]) -> None:
+        self.scripts = scripts
+        self.asked: list[str] = []
+        self.slept: list[float] = []
+        self.left = False
+
+    async def once(self, of: Offer) -> str:
+        name = of.provider.name
+        self.asked.append(name)
+        result = self.scripts[name].pop(0)
+        if isinstance(result, ProviderFailure):
+            raise result
+        return result
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+    async def gone(self) -> bool:
+        return self.left
+
+
+def walk(upstreams: Upstreams, *offers: Offer, **routing: Any) -> Walk:
+    return Walk(
+        plan=Plan(MODEL, "preferred", tuple(Candidate(one, Seen()) for one in offers)),
+        routing=Routing(**routing),
+        book=HealthBook(Breaker()),
+        retry_budget=RetryBudget(20),
+        deadline_s=time.monotonic() + 60,
+        on_failure=lambda offer, attempt, failed: None,
+        gone=upstreams.gone,
+        sleep=upstreams.sleep,
+    )
+
+
+def answer(of: Walk, upstreams: Upstreams) -> str:
+    return asyncio.run(of.first_success(upstreams.once))
+
+
+def refused(of: Walk, upstreams: Upstreams) -> GatewayError:
+    with pytest.raises(GatewayError) as caught:
+        answer(of, upstreams)
+    return caught.value
+
+
+ABC = (offer("a"), offer("b"), offer("c"))
+
+
+@pytest.mark.parametrize("kind", [kind for kind, rule in POLICY.items() if rule.move is Move.NEXT])
+def test_what_is_the_providers_own_goes_to_the_next(kind: FailureKind) -> None:
+    up = Upstreams(a=[failure(kind)], b=["fine"])
+    made = walk(up, *ABC[:2])
+    assert answer(made, up) == "fine"
+    assert up.asked == ["a", "b"]
+
+
+@pytest.mark.parametrize("kind", [K.BAD_REQUEST, K.CONTENT_FILTER])
+def test_what_is_about_the_request_is_returned_and_sent_nowhere_else(kind: FailureKind) -> None:
+    up = Upstreams(a=[failure(kind, 400)])
+    error = refused(walk(up, *ABC), up)
+    assert isinstance(error, InvalidRequest)
+    assert error.message.startswith("a: ")
+    assert up.asked == ["a"]
+
+
+def test_an_overflow_goes_only_to_a_larger_window() -> None:
+    offers = (offer("a", context_length=8000), offer("b", context_length=8000), offer("c", context_length=16000))
+    up = Upstreams(a=[failure(K.CONTEXT_OVERFLOW, 400)], c=["fine"])
+    assert answer(walk(up, *offers), up) == "fine"
+    assert up.asked == ["a", "c"]
+    up = Upstreams(a=[failure(K.CONTEXT_OVERFLOW, 400)])
+    assert refused(walk(up, *offers[:2]), up).code == "context_length_exceeded"
+
+
+def test_three_attempts_in_all_and_every_one_is_told() -> None:
+    up = Upstreams(
+        a=[failure(K.SERVER_ERROR, 500)], b=[failure(K.RATE_LIMITED, 429)], c=[failure(K.RESET), failure(K.RESET)]
+    )
+    made = walk(up, *ABC)
+    error = refused(made, up)
+    assert isinstance(error, AllProvidersFailed)
+    assert up.asked == ["a", "b", "c"]
+    assert [(a["provider"], a["status"]) for a in error.attempts] == [("a", 500), ("b", 429), ("c", None)]
+    assert attempts_header(made.attempts) == "a:500,b:429,c:reset"
+
+
+def test_the_last_candidate_is_asked_once_more_after_a_jittered_moment() -> None:
+    up = Upstreams(a=[failure(K.SERVER_ERROR, 500), "fine"])
+    assert answer(walk(up, ABC[0]), up) == "fine"
+    assert len(up.slept) == 1
+
+
+def test_a_silent_provider_is_never_asked_twice() -> None:
+    up = Upstreams(a=[failure(K.TIMEOUT)])
+    assert isinstance(refused(walk(up, ABC[0]), up), UpstreamTimeout)
+    assert up.asked == ["a"]
+
+
+def test_a_short_retry_after_is_waited_out_exactly() -> None:
+    up = Upstreams(a=[failure(K.RATE_LIMITED, 429, retry_after_s=2.0), "fine"], b=["other"])
+    made = walk(up, *ABC[:2])
+    assert answer(made, up) == "fine"
+    assert up.slept == [2.0]
+
+
+def test_a_long_retry_after_moves_on_and_silences_the_account() -> None:
+    up = Upstreams(a=[failure(K.RATE_LIMITED, 429, retry_after_s=30.0)], b=["fine"])
+    made = walk(up, *ABC[:2])
+    assert answer(made, up) == "fine"
+    assert up.slept == []
+    assert made.book.look(ABC[0], time.monotonic()).cooling_s > 29
+
+
+def test_with_no_patience_for_retry_after_it_moves_on_at_once() -> None:
+    up = Upstreams(a=[failure(K.RATE_LIMITED, 429, retry_after_s=1.0)], b=["fine"])
+    assert answer(walk(up, *ABC[:2], retry_after_wait_s=0.0), up) == "fine"
+    assert up.slept == []
+
+
+def test_the_soonest_retry_after_is_passed_on() -> None:
+    up = Upstreams(
+        a=[failure(K.RATE_LIMITED, 429, retry_after_s=40.0)], b=[failure(K.OVERLOADED, 503, retry_after_s=20.0)]
+    )
+    assert refused(walk(up, *ABC[:2]), up).retry_after_s == 20.0
+
+
+def test_nothing_new_is_tried_for_nobody() -> None:
+    up = Upstreams(a=[failure(K.SERVER_ERROR, 500)], b=["fine"])
+    up.left = True
+    with pytest.raises(ClientGone):
+        answer(walk(up, *ABC[:2]), up)
+    assert up.asked == ["a"]
+
+
+def test_past_the_deadline_nobody_else_is_asked() -> None:
+    up = Upstreams(a=[failure(K.SERVER_ERROR, 500)], b=["fine"])
+    made = walk(up, *ABC[:2])
+    made.deadline_s = time.monotonic() - 1
+    assert isinstance(refused(made, up), AllProvidersFailed)
+    assert up.asked == ["a"]
+
+
+def test_second_moves_are_paid_for_and_the_first_is_free() -> None:
+    up = Upstreams(a=[failure(K.RESET)], b=[failure(K.RESET)], c=["fine"])
+    made = walk(up, *ABC)
+    while made.retry_budget.allows(time.monotonic()):
+        made.retry_budget.spend(time.monotonic())
+    assert isinstance(refused(made, up), AllProvidersFailed)
+    assert up.asked == ["a", "b"]
+
+
+def cancelled(of: Walk, once: Callable[[Offer], Coroutine[Any, Any, str]]) -> None:
+    async def run() -> None:
+        task = asyncio.ensure_future(of.first_success(once))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(run())
+
+
+def test_a_cancelled_attempt_blames_nobody_and_is_not_under_way_any_more() -> None:
+    up = Upstreams()
+    made = walk(up, ABC[0])
+
+    async def for_ever(of: Offer) -> str:
+        await asyncio.Event().wait()
+        return ""
+
+    cancelled(made, for_ever)
+    seen = made.book.look(ABC[0], time.monotonic())
+    assert (seen.in_flight, seen.state) == (0, "closed")
+    assert made.attempts == []
