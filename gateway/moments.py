@@ -5,6 +5,7 @@ What has no zone is taken in the zone that the caller hands in. Knows no clock o
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
@@ -13,6 +14,8 @@ from gateway.suggest import did_you_mean
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
+_LOST_PLUS: Final = re.compile(r"(\S+T\S+) (\d\d:\d\d)")
+"""A plus sign that was put into a query as it is arrives as a blank."""
 
 
 def format_moment(at_ms: int, zone: tzinfo = UTC) -> str:
@@ -27,7 +30,7 @@ def parse_moment(text: str, zone: tzinfo = UTC) -> int:
         if len(text) == len("2026-11-23"):
             moment = datetime.combine(date.fromisoformat(text), time.min, zone)
         else:
-            moment = datetime.fromisoformat(text)
+            moment = datetime.fromisoformat(_LOST_PLUS.sub(r"\1+\2", text))
             moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=zone)
         # Comparing in UTC: the difference of two times in one zone would forget its changes of the clock.
         return (moment.astimezone(UTC) - _EPOCH) // _MILLISECOND
