@@ -12,7 +12,7 @@ from typing import Final
 
 from gateway.config.catalog import Offer
 from gateway.upstream.client import Door, UpstreamResponse
-from providers.base import StreamReader
+from providers.base import Adapter, StreamReader
 from providers.wire import ChatRequest, Delta, FailureKind, ProviderFailure, Reply
 
 REPLY_BYTES_MAX: Final = 32 << 20
@@ -164,8 +164,7 @@ class Exchange:
             if response.status != 200:
                 raise await _failure(offer, response)
             try:
-                body = await response.read(REPLY_BYTES_MAX)
-                reply = adapter.parse_reply(request, body)
+                reply = await _whole_reply(adapter, request, response)
             except ProviderFailure as failure:
                 failure.status = failure.status or 200
                 raise
@@ -206,6 +205,34 @@ class Exchange:
             response.close()
             raise
         return live
+
+
+async def _whole_reply(adapter: Adapter, request: ChatRequest, response: UpstreamResponse) -> Reply:
+    """Where the body breaks off, the failure says what the part that came is worth: the provider will bill it."""
+    parts: list[bytes] = []
+    bytes_left = REPLY_BYTES_MAX
+    try:
+        while chunk := await response.read_chunk():
+            parts.append(chunk)
+            bytes_left -= len(chunk)
+            if bytes_left < 0:
+                raise ProviderFailure(FailureKind.UNREADABLE, f"the answer is longer than {REPLY_BYTES_MAX} bytes")
+    except ProviderFailure as failure:
+        try:
+            partial = adapter.parse_reply(request, b"".join(parts))
+        except ProviderFailure as seen:
+            failure.usage, failure.text_chars = seen.usage, seen.text_chars or int(bool(parts))
+        else:
+            failure.usage, failure.text_chars = partial.usage, partial.text_chars
+        raise
+    body = parts[0] if len(parts) == 1 else b"".join(parts)
+    try:
+        return adapter.parse_reply(request, body)
+    except ProviderFailure as failure:
+        if failure.kind is FailureKind.UNREADABLE:
+            # Somebody wrote something: where no text can be seen in it, it still was not for nothing.
+            failure.text_chars = failure.text_chars or int(bool(body))
+        raise
 
 
 async def _failure(offer: Offer, response: UpstreamResponse) -> ProviderFailure:

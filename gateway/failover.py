@@ -65,14 +65,16 @@ class Walk:
         self.retry_budget.request(time.monotonic())
         larger_than: int | None = None
         waiting = list(self.plan.candidates)
+        asked = 0
         for position, candidate in enumerate(waiting):
             offer = candidate.offer
             if larger_than is not None and (offer.context_length or 0) <= larger_than:
                 continue
-            if self.attempts and not await self._may_go_on(position):
-                break
             if self.book.look(offer, time.monotonic()).cooling_s > 0:
                 continue  # it asked for silence since the plan was made
+            if asked and not await self._may_go_on(asked):
+                break
+            asked += 1
             try:
                 return await self._ask(candidate, once, is_last=position == len(waiting) - 1)
             except ProviderFailure as failure:
@@ -83,12 +85,13 @@ class Walk:
                     larger_than = max(larger_than or 0, offer.context_length or 0)
         raise self._all_failed(larger_than is not None)
 
-    async def _may_go_on(self, position: int) -> bool:
+    async def _may_go_on(self, asked: int) -> bool:
+        """Whether one more candidate may be asked after this many."""
         if len(self.attempts) >= self.routing.attempts or time.monotonic() >= self.deadline_s:
             return False
         if await self.gone():
             raise ClientGone
-        if position >= 2:  # the first move is free
+        if asked >= 2:  # the first move is free
             now_s = time.monotonic()
             if not self.retry_budget.allows(now_s):
                 return False

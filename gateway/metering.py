@@ -164,6 +164,11 @@ class Bill:
     def limit_headers(self) -> Mapping[str, str]:
         return {} if self._granted is None else self._granted.headers
 
+    @property
+    def is_answering(self) -> bool:
+        """The attempt under way has got a 200, and is not closed."""
+        return self._status == 200 and self._pending is None
+
     async def reserve(self, timezone: str) -> None:
         """Asks the store for room. The intent is in the journal first, so that a hold always has an owner."""
         admissions, intent, opening = self._meter.admissions, self._intent, self._opening

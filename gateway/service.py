@@ -19,12 +19,13 @@ from gateway.errors import Forbidden, GatewayError
 from gateway.exchange import Answer, Exchange, LiveStream
 from gateway.failover import ClientGone, Gone, Walk, attempts_header
 from gateway.metering import Bill, Meter, Opening
+from gateway.outcomes import CLIENT_GONE
 from gateway.records import Attempt, attempt_id
 from gateway.routing.health import HealthBook
 from gateway.routing.plan import Plan, make_plan, refusal, resolve
 from gateway.routing.retry_budget import RetryBudget
 from gateway.tenants import Principal
-from providers.wire import ChatRequest, ProviderFailure, Reply, Usage
+from providers.wire import ChatRequest, FailureKind, ProviderFailure, Reply, Usage
 
 AttemptSeen = Callable[[str, Attempt], None]
 """Told of every attempt with the provider's name."""
@@ -111,7 +112,7 @@ class Streamed(Served):
             broken=broken,
             dropped=self.dropped,
         )
-        if broken == "client_gone":
+        if broken == CLIENT_GONE:
             self._book.abandon(self.offer)
         elif broken is not None:
             self._book.fail(self.offer, now_s, blames=True)
@@ -220,6 +221,17 @@ class Service:
         except BaseException as error:
             if isinstance(error, GatewayError):
                 _name_attempts(error, walk)
+            elif bill.is_answering and await call.gone():
+                # The provider is at work on the prompt, and bills it; nothing of the answer was sent.
+                bill.won(
+                    usage=None,
+                    text_chars=0,
+                    upstream_id=None,
+                    reported_model=None,
+                    duration_ms=int((time.monotonic() - started_s) * 1000),
+                    first_content_ms=None,
+                    broken=CLIENT_GONE,
+                )
             await bill.close(failed=True)
             raise
         self._on_attempt(live.offer.provider.name, walk.attempts[-1])
@@ -260,7 +272,9 @@ class Service:
         def on_failure(offer: Offer, attempt: Attempt, failure: ProviderFailure) -> None:
             bill.failed(
                 failure,
-                answered_200=attempt.status == 200,
+                # A 200 that holds an error, or nothing, is billed by nobody; one that fell silent was at work.
+                answered_200=attempt.status == 200
+                and (failure.usage is not None or failure.text_chars > 0 or failure.kind is FailureKind.TIMEOUT),
                 text_chars=failure.text_chars,
                 duration_ms=attempt.duration_ms,
             )
