@@ -71,6 +71,7 @@ class Admissions:
         self._store = store
         self._asking: list[tuple[Admit, asyncio.Future[Admission | Refusal]]] = []
         self._flight: asyncio.Task[None] | None = None
+        self._renewing: asyncio.Task[None] | None = None
         self._slots: dict[tuple[str, str], set[str]] = {}
 
     async def ask(self, wanted: Wanted) -> Granted:
@@ -108,21 +109,26 @@ class Admissions:
                 if not held:
                     del self._slots[place]
 
-    async def run(self) -> None:
-        """Renews the slots of requests under way, until it is cancelled."""
-        while True:
-            await asyncio.sleep(RENEW_EVERY_S)
-            for (team_id, scope_id), inference_ids in list(self._slots.items()):
-                try:
-                    await self._store.renew(team_id, scope_id, sorted(inference_ids))
-                except StoreAway:
-                    break  # the slots end by themselves; whoever ships has said that the store is away
-
     def _remember_slots(self, wanted: Wanted, scopes: Sequence[Scope]) -> None:
         for scope in scopes:
             if scope.concurrency is not None:
                 place = (wanted.principal.billed.id, scope.id)
                 self._slots.setdefault(place, set()).add(wanted.inference_id)
+                if self._renewing is None:
+                    self._renewing = asyncio.get_running_loop().create_task(self._renew())
+
+    async def _renew(self) -> None:
+        """Renews the slots of requests under way, as long as there are any."""
+        try:
+            while self._slots:
+                await asyncio.sleep(RENEW_EVERY_S)
+                for (team_id, scope_id), inference_ids in list(self._slots.items()):
+                    try:
+                        await self._store.renew(team_id, scope_id, sorted(inference_ids))
+                    except StoreAway:
+                        break  # the slots end by themselves; the shipper has said that the store is away
+        finally:
+            self._renewing = None
 
     async def _admit(self, request: Admit) -> Admission | Refusal:
         answer: asyncio.Future[Admission | Refusal] = asyncio.get_running_loop().create_future()

@@ -239,8 +239,8 @@ class JournalWriter:
             os.ftruncate(self._fd, self._end)
             self._allocated = self._end
         except OSError:
-            os.close(self._fd)
-            self._fd = -1
+            # The torn end stays; readers stop at it, and what follows goes into the next segment.
+            self._leave_segment()
 
     def _next_segment(self) -> None:
         if self._fd >= 0:
@@ -265,6 +265,9 @@ class JournalWriter:
             os.ftruncate(self._fd, self._end)
         except OSError as error:
             log.warning("a journal segment keeps its allocated end: %s", error.strerror)
+        self._leave_segment()
+
+    def _leave_segment(self) -> None:
         os.close(self._fd)
         self._fd = -1
         self.sealed.append(Sealed(self._path, time.time(), dict(self.last)))

@@ -1,0 +1,350 @@
+"""The bill of one request: which entries it leaves, and what each charges."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from gateway.config.catalog import Price
+from gateway.errors import BudgetExceeded, LedgerUnavailable, RateLimited
+from gateway.journal import writer as writing
+from gateway.journal.entries import Intent, Sent, decode_entry, frames
+from gateway.journal.reader import closed_entries, read_state, segments
+from gateway.journal.writer import JournalFailed, JournalWriter
+from gateway.metering import Bill, Meter
+from gateway.records import ClosedEntry
+from gateway.store.base import Store, StoreAway
+from gateway.store.open import open_store
+from gateway.store.shipper import Shipper
+from gateway.tenants import Budget, Limits, Principal
+from providers.wire import FailureKind, ProviderFailure, Usage
+from tests.unit.offers import TEAM, offer, opening, principal
+
+
+@dataclass
+class House:
+    meter: Meter
+    journal: JournalWriter
+    store: Store
+    shipper: Shipper
+
+    def closed(self) -> list[ClosedEntry]:
+        return list(closed_entries(segments(self.journal.folder)))
+
+
+def in_house(tmp_path: Path, act: Callable[[House], Awaitable[None]]) -> None:
+    async def acted() -> None:
+        store = await open_store(state_dir=tmp_path)
+        journal = JournalWriter.create(tmp_path / "journal", "i_one")
+        shipper = Shipper(store, batch_s=0.001)
+        shipper.add(journal)
+        try:
+            await act(House(Meter(journal=journal, store=store, shipper=shipper), journal, store, shipper))
+        finally:
+            await shipper.aclose()
+            await journal.aclose()
+            await store.aclose()
+
+    asyncio.run(acted())
+
+
+def win(bill: Bill, usage: Usage | None = Usage(100, 20), text_chars: int = 80, broken: str | None = None) -> None:
+    bill.won(usage=usage, text_chars=text_chars, upstream_id="up", reported_model="m", duration_ms=5,
+             first_content_ms=None, broken=broken)  # fmt: skip
+
+
+def fail(
+    bill: Bill, kind: FailureKind, status: int | None = None, *, answered_200: bool = False, chars: int = 0
+) -> None:
+    bill.failed(ProviderFailure(kind, "no", status=status), answered_200=answered_200, text_chars=chars, duration_ms=3)
+
+
+def limited(**changes: object) -> Principal:
+    return principal(team=replace(TEAM, **changes))  # type: ignore[arg-type]
+
+
+def test_an_answer_is_charged_exactly_and_at_once(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        bill = await house.meter.open(opening())
+        assert (bill.max_tokens_set, dict(bill.limit_headers)) == (None, {})
+        assert bill.sent(offer()) == 1
+        bill.head(200, "up")
+        win(bill)
+        (use,) = house.closed()
+        assert (use.kind, use.number, use.last, use.answered, use.failed) == ("use", 1, True, True, False)
+        assert (use.charge_nano_usd, use.provider_cost_nano_usd, use.estimated) == (74_800, 74_800, False)
+        assert (use.request_id, use.tags, use.generation, use.upstream_id) == ("caller-1", {"project": "x"}, "g1", "up")
+        await bill.close(failed=False)
+        await bill.close(failed=True)
+        assert len(house.closed()) == 1
+
+    in_house(tmp_path, act)
+
+
+def test_the_intent_and_the_sending_are_in_the_file_before_a_byte_goes_out(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        bill = await house.meter.open(opening())
+        bill.sent(offer())
+        (path,) = segments(house.journal.folder)
+        found = [decode_entry(one[1]) for one in frames(path.read_bytes()) if isinstance(one, tuple)]
+        assert [type(one) for one in found[1:]] == [Intent, Sent]
+        assert found[1].decision == {"order": "preferred"}  # type: ignore[union-attr]
+
+    in_house(tmp_path, act)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "answered_200", "expected"),
+    [
+        (FailureKind.CONNECT, None, False, ("void", False, False, 0, 0)),
+        (FailureKind.RATE_LIMITED, 429, False, ("void", False, False, 0, 0)),
+        (FailureKind.TIMEOUT, None, False, ("use", True, False, 0, 0)),
+        (FailureKind.RESET, None, False, ("use", True, False, 0, 0)),
+        (FailureKind.TRUNCATED, 200, True, ("use", False, True, 110, 74_800 + 7_900)),
+    ],
+)
+def test_an_attempt_that_failed_is_never_charged(
+    tmp_path: Path, kind: FailureKind, status: int | None, answered_200: bool, expected: tuple[object, ...]
+) -> None:
+    async def act(house: House) -> None:
+        bill = await house.meter.open(opening())
+        bill.sent(offer())
+        fail(bill, kind, status, answered_200=answered_200, chars=120)
+        assert house.closed() == []
+        await bill.close(failed=True)
+        (one,) = house.closed()
+        assert (one.last, one.failed, one.answered, one.charge_nano_usd, one.failure) == (
+            True,
+            True,
+            False,
+            0,
+            kind.value,
+        )
+        tokens = one.prompt_tokens + one.completion_tokens
+        assert (one.kind, one.unknown, one.estimated) == expected[:3]
+        if answered_200:
+            assert (tokens, one.provider_cost_nano_usd) == (130, 59_000 + 23_700)
+
+    in_house(tmp_path, act)
+
+
+def test_a_fallback_closes_the_first_attempt_with_the_second_ones_sending(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        bill = await house.meter.open(opening())
+        bill.sent(offer("cerebras"))
+        fail(bill, FailureKind.RATE_LIMITED, 429)
+        assert bill.sent(offer("groq")) == 2
+        assert [(one.kind, one.provider, one.last) for one in house.closed()] == [("void", "cerebras", False)]
+        win(bill)
+        await bill.close(failed=False)
+        second = house.closed()[1]
+        assert (second.number, second.provider, second.last, second.seq, second.prev) == (2, "groq", True, 2, 1)
+
+    in_house(tmp_path, act)
+
+
+def test_without_usage_the_prompt_and_what_was_sent_are_estimated(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        for broken in ("client_gone", "truncated", None):
+            bill = await house.meter.open(opening())
+            bill.sent(offer())
+            bill.head(200)
+            win(bill, usage=None, text_chars=400, broken=broken)
+        uses = house.closed()
+        assert {(one.prompt_tokens, one.completion_tokens, one.estimated) for one in uses} == {(100, 100, True)}
+        assert [(one.failure, one.failed) for one in uses] == [
+            ("client_gone", False),
+            ("truncated", True),
+            (None, False),
+        ]
+
+    in_house(tmp_path, act)
+
+
+@pytest.mark.parametrize("usage", [Usage(100, 10**18), Usage(200_000, 5), Usage(100, 133), Usage(-5, 5)])
+def test_usage_that_cannot_be_is_replaced_by_an_estimate(tmp_path: Path, usage: Usage) -> None:
+    async def act(house: House) -> None:
+        bill = await house.meter.open(opening(max_tokens=100 if usage.completion_tokens == 133 else None))
+        bill.sent(offer())
+        win(bill, usage=usage)
+        (use,) = house.closed()
+        assert (use.estimated, use.prompt_tokens, use.completion_tokens) == (True, 100, 20)
+        assert house.meter.implausible_usages == 1
+
+    in_house(tmp_path, act)
+
+
+def test_a_zero_is_a_zero(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        bill = await house.meter.open(opening())
+        bill.sent(offer())
+        win(bill, usage=Usage(0, 0))
+        (use,) = house.closed()
+        assert (use.estimated, use.prompt_tokens, use.charge_nano_usd) == (False, 0, 0)
+
+    in_house(tmp_path, act)
+
+
+def test_an_offer_without_a_price_is_charged_nothing_and_counted(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        bill = await house.meter.open(opening())
+        bill.sent(offer(price=None))
+        win(bill)
+        (use,) = house.closed()
+        assert (use.charge_nano_usd, use.provider_cost_nano_usd, use.prompt_tokens) == (None, None, 100)
+        assert house.meter.unpriced_requests == 1
+
+    in_house(tmp_path, act)
+
+
+def test_a_request_that_reached_nobody_leaves_a_void(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        bill = await house.meter.open(opening())
+        await bill.close(failed=True)
+        (void,) = house.closed()
+        assert (void.kind, void.number, void.provider, void.last, void.failed) == ("void", 0, "", True, True)
+        assert read_state(house.journal.folder).requests == {}
+
+    in_house(tmp_path, act)
+
+
+def test_a_sending_of_which_nothing_is_known_is_unknown(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        bill = await house.meter.open(opening())
+        bill.sent(offer())
+        await bill.close(failed=True)
+        (use,) = house.closed()
+        assert (use.kind, use.unknown, use.charge_nano_usd) == ("use", True, 0)
+
+    in_house(tmp_path, act)
+
+
+def test_parts_are_written_now_and_then(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        bill = await house.meter.open(opening(stream=True))
+        bill.sent(offer())
+        bill.head(200)
+        for chars in range(0, 4000, 10):
+            bill.part(chars)
+        state = read_state(house.journal.folder)
+        (request,) = state.requests.values()
+        assert 700 < request.attempts[1].completion_tokens < 1000
+        assert (house.journal.folder / "1.log").read_bytes().count(b'"e":"part"') == 3
+
+    in_house(tmp_path, act)
+
+
+def test_when_the_journal_cannot_be_written_nothing_is_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def act(house: House) -> None:
+        def refuse(*_: object, **__: object) -> None:
+            raise JournalFailed("the journal's disk is full")
+
+        bill = await house.meter.open(opening())
+        with monkeypatch.context() as patch:
+            patch.setattr(writing.JournalWriter, "_write", refuse)
+            with pytest.raises(LedgerUnavailable):
+                bill.sent(offer())
+            await bill.close(failed=True)
+        assert house.closed() == []
+        assert house.meter.journal_failures == 2
+
+    in_house(tmp_path, act)
+
+
+def test_a_strict_budget_holds_the_worst_and_charges_what_it_was(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        who = limited(budget=Budget(2_000_000))
+        bill = await house.meter.open(opening(who, max_tokens=1000))  # 944 × 0.59 + 1000 × 0.79 = 1 346 960
+        with pytest.raises(BudgetExceeded, match=r"0\.00134696 USD held\. It resets at "):
+            await house.meter.open(opening(who, max_tokens=1000))
+        bill.sent(offer())
+        win(bill)
+        await bill.close(failed=False)
+        again = await house.meter.open(opening(who, max_tokens=1000))
+        assert again.max_tokens_set is None
+        again.sent(offer())
+        win(again, usage=Usage(5000, 1016))  # more than the hold: the rest is not the team's
+        await again.close(failed=False)
+        use = house.closed()[-1]
+        assert (use.charge_nano_usd, use.overrun_nano_usd) == (1_346_960, 2_950_000 + 802_640 - 1_346_960)
+
+    in_house(tmp_path, act)
+
+
+def test_a_request_without_a_cap_gets_one_that_the_budget_affords(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        who = limited(budget=Budget(1_000_000, period="total"))
+        bill = await house.meter.open(opening(who))
+        assert bill.max_tokens_set is not None
+        assert 16 <= bill.max_tokens_set == (1_000_000 - 944 * 590) * 10**6 // 790_000_000
+        with pytest.raises(BudgetExceeded, match="does not reset"):
+            await house.meter.open(opening(who))
+        roomy = await house.meter.open(opening(limited(id="t_other", budget=Budget(10**12))))
+        assert roomy.max_tokens_set == 8192
+
+    in_house(tmp_path, act)
+
+
+def test_a_client_with_one_slot_never_meets_its_own_ghost(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        who = limited(limits=Limits(concurrency=1, requests_per_minute=100))
+        for _ in range(10):
+            bill = await house.meter.open(opening(who))
+            with pytest.raises(RateLimited, match="1 requests at a time"):
+                await house.meter.open(opening(who))
+            bill.sent(offer())
+            win(bill)
+            await bill.close(failed=False)
+        assert bill.limit_headers["x-ratelimit-limit-requests"] == "100"
+        assert bill.limit_headers["x-ratelimit-remaining-requests"] == "90"
+        assert bill.limit_headers["x-ratelimit-reset-requests"].endswith("s")
+
+    in_house(tmp_path, act)
+
+
+def test_a_budget_that_is_nearly_spent_says_so(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        who = limited(budget=Budget(100, enforce="soft", period="day"))
+        bill = await house.meter.open(opening(who))
+        assert "of the day budget of team 'search' is used" in bill.limit_headers["x-gateway-budget-warning"]
+
+    in_house(tmp_path, act)
+
+
+def test_without_the_store_strict_budgets_are_refused_and_the_rest_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def act(house: House) -> None:
+        async def away(*_: object) -> None:
+            raise StoreAway("Redis does not answer")
+
+        monkeypatch.setattr(house.store, "admit", away)
+        strict = limited(budget=Budget(10**12))
+        with pytest.raises(LedgerUnavailable) as refused:
+            await house.meter.open(opening(strict))
+        assert refused.value.retry_after_s
+        await house.meter.open(opening(limited(limits=Limits(requests_per_minute=1))))
+        await house.meter.open(opening(limited(budget=Budget(10**12), when_store_down="allow")))
+        with pytest.raises(LedgerUnavailable):
+            await house.meter.open(opening(limited(limits=Limits(concurrency=1), when_store_down="deny")))
+        # The store may have held something before it went: the refused ones are closed, so that it ends.
+        assert [(one.kind, one.number, one.last) for one in house.closed()] == [("void", 0, True)] * 2
+
+    in_house(tmp_path, act)
+
+
+def test_a_price_that_changes_at_midnight_is_that_of_admission(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        new = offer(prices=(Price(1, 1), Price(9, 9, from_day="2999-01-01")))
+        bill = await house.meter.open(opening())
+        bill.sent(new)
+        win(bill)
+        (use,) = house.closed()
+        assert use.price is not None
+        assert use.price.input == 1
+
+    in_house(tmp_path, act)
