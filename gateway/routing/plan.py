@@ -212,18 +212,20 @@ def _unfit(
     if dear:
         return Skipped(name, "price", dear)
     if ask.features:
-        lacking = _lacking(offer, ask.features)
+        lacking = _lacking(offer, ask.features, pinned=resolved.pinned is not None)
         if lacking:
             return Skipped(name, "feature", lacking)
     return _too_long(offer, ask)
 
 
-def _lacking(offer: Offer, features: frozenset[Feature]) -> str | None:
+def _lacking(offer: Offer, features: frozenset[Feature], *, pinned: bool) -> str | None:
+    """What the offer cannot do. Where the caller named the provider, the table's flags do not stand in its way: they
+    come from catalogues and age, and the provider says for itself what its model cannot do."""
     refuses = offer.provider.adapter.refuses
     supports = offer.supports
     for feature in sorted(features, key=lambda feature: feature.name):
         said = _TABLE_SAYS.get(feature)
-        if said is not None and getattr(supports, said) is False:
+        if said is not None and getattr(supports, said) is False and not pinned:
             return f"the model has no {feature.value} there"
         if feature in refuses:
             return f"{feature.value}: {refuses[feature]}"

@@ -109,6 +109,12 @@ def test_what_a_provider_cannot_do_takes_it_out_with_the_reason() -> None:
     assert names(plan(of, ask(features=frozenset({Feature.TOOLS})))) == ["groq"]
 
 
+def test_a_pinned_provider_says_for_itself_what_its_model_cannot_do() -> None:
+    of = catalog(offer("groq", adapter="groq", supports={"structured_output": False}))
+    assert names(plan(of, ask(MODEL + ":groq", features=frozenset({Feature.JSON_SCHEMA})))) == ["groq"]
+    assert names(plan(of, ask(MODEL + ":groq", features=frozenset({Feature.LOGPROBS})))) == []
+
+
 def test_a_regex_needs_a_row_that_says_so_at_a_generic_server() -> None:
     regex = ask(features=frozenset({Feature.REGEX}))
     assert names(plan(catalog(offer("a"), offer("b", supports={"regex": True})), regex)) == ["b"]
