@@ -209,6 +209,8 @@ class JournalWriter:
             self._schedule_sync()
 
     def _make_room(self, size: int, opening: bool) -> None:
+        if self._lock < 0:
+            raise self._failed("the journal was let go of")
         if self._fd < 0 or self._end + size > SEGMENT_BYTES:
             try:
                 self._next_segment()

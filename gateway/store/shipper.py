@@ -47,6 +47,8 @@ class Lane:
     flying: bool = False
     parked: bool = False
     """The store lost the watermark and the entries are old: a person has to decide."""
+    gone: bool = False
+    """Its journal was let go of."""
     waiting: list[tuple[int, asyncio.Future[None]]] = field(default_factory=list)
 
     @property
@@ -84,10 +86,14 @@ class Shipper:
                 self._make_due(lane)
 
     def remove(self, writer: JournalWriter) -> None:
-        """Forgets a journal that is shipped."""
+        """Forgets a journal. A run of it that is on the wire may still arrive; the watermark makes that harmless."""
         writer.listener = None
         for key in [key for key, lane in self._lanes.items() if lane.writer is writer]:
-            self._queued -= len(self._lanes.pop(key).queue)
+            lane = self._lanes.pop(key)
+            lane.gone = True
+            self._due.discard(lane)
+            self._queued -= len(lane.queue)
+            lane.queue.clear()
 
     def is_shipped(self, writer: JournalWriter) -> bool:
         return all(writer.shipped.get(team_id, 0) >= last for team_id, last in writer.last.items())
@@ -182,14 +188,14 @@ class Shipper:
         error = task.exception()
         if error is not None:
             log.error("shipping for %s broke off", lane.team_id, exc_info=error)
-        if not lane.is_shipped:
+        if not (lane.is_shipped or lane.gone or lane.parked):
             self._make_due(lane)
 
     async def _fly(self, lane: Lane) -> None:
         """Ships until the lane is empty, or until a person has to decide."""
         shipped_from = lane.believed
         async with self._room:
-            while not lane.parked:
+            while not (lane.parked or lane.gone):
                 self._drop_known(lane)
                 if _needs_reading(lane):
                     await self._reload(lane)
@@ -204,7 +210,7 @@ class Shipper:
                     continue
                 self._came_back()
                 self._apply(lane, run, settled)
-        if lane.believed > shipped_from:
+        if lane.believed > shipped_from and not lane.gone:
             lane.writer.note_shipped(lane.team_id, lane.believed)
 
     def _drop_known(self, lane: Lane) -> None:
@@ -231,8 +237,8 @@ class Shipper:
                 self._refill(other, after[other.team_id], found)
 
     def _refill(self, lane: Lane, after: int, found: Found) -> None:
-        if lane.believed != after:
-            return  # it moved on meanwhile and will ask again
+        if lane.gone or lane.believed != after:
+            return  # it moved on meanwhile, and asks again where it has to
         entries = found.entries[lane.team_id]
         self._queued += len(entries) - len(lane.queue)
         lane.queue = deque(entries)

@@ -52,7 +52,10 @@ def in_house(tmp_path: Path, act: Callable[[House], Awaitable[None]]) -> None:
     asyncio.run(acted())
 
 
-def win(bill: Bill, usage: Usage | None = Usage(100, 20), text_chars: int = 80, broken: str | None = None) -> None:
+EXACT = Usage(100, 20)
+
+
+def win(bill: Bill, usage: Usage | None = EXACT, text_chars: int = 80, broken: str | None = None) -> None:
     bill.won(usage=usage, text_chars=text_chars, upstream_id="up", reported_model="m", duration_ms=5,
              first_content_ms=None, broken=broken)  # fmt: skip
 
@@ -100,11 +103,11 @@ def test_the_intent_and_the_sending_are_in_the_file_before_a_byte_goes_out(tmp_p
 @pytest.mark.parametrize(
     ("kind", "status", "answered_200", "expected"),
     [
-        (FailureKind.CONNECT, None, False, ("void", False, False, 0, 0)),
-        (FailureKind.RATE_LIMITED, 429, False, ("void", False, False, 0, 0)),
-        (FailureKind.TIMEOUT, None, False, ("use", True, False, 0, 0)),
-        (FailureKind.RESET, None, False, ("use", True, False, 0, 0)),
-        (FailureKind.TRUNCATED, 200, True, ("use", False, True, 110, 74_800 + 7_900)),
+        (FailureKind.CONNECT, None, False, ("void", False, False)),
+        (FailureKind.RATE_LIMITED, 429, False, ("void", False, False)),
+        (FailureKind.TIMEOUT, None, False, ("use", True, False)),
+        (FailureKind.RESET, None, False, ("use", True, False)),
+        (FailureKind.TRUNCATED, 200, True, ("use", False, True)),
     ],
 )
 def test_an_attempt_that_failed_is_never_charged(
@@ -125,7 +128,7 @@ def test_an_attempt_that_failed_is_never_charged(
             kind.value,
         )
         tokens = one.prompt_tokens + one.completion_tokens
-        assert (one.kind, one.unknown, one.estimated) == expected[:3]
+        assert (one.kind, one.unknown, one.estimated) == expected
         if answered_200:
             assert (tokens, one.provider_cost_nano_usd) == (130, 59_000 + 23_700)
 

@@ -81,9 +81,13 @@ class Link:
             self._rest_until_s = loop.time() + REST_S
             raise StoreAway("Redis does not answer") from error
         except exceptions.RedisError as error:
-            if isinstance(error, exceptions.ReadOnlyError):
-                await self._reconnect()
-            raise StoreAway(f"Redis refused: {_short(error)}") from error
+            raise await self.refused(error) from error
+
+    async def refused(self, error: exceptions.RedisError) -> StoreAway:
+        """What an error that Redis answered means. A node that only reads is left at once."""
+        if isinstance(error, exceptions.ReadOnlyError):
+            await self._reconnect()
+        return StoreAway(f"Redis refused: {_short(error)}")
 
     async def check(self) -> None:
         """Raises StoreUnfit where this Redis must not hold money; a Redis that is away is checked when it is back."""

@@ -85,10 +85,11 @@ class ScriptRunner:
                     call.answer.set_exception(StoreAway(error.reason))
             return
         for call, reply in zip(calls, replies, strict=True):
+            refused = await self._link.refused(reply) if isinstance(reply, exceptions.RedisError) else None
             if call.answer.done():
                 continue
-            if isinstance(reply, Exception):
-                call.answer.set_exception(StoreAway(f"Redis refused: {str(reply).split(' ', 1)[0]}"))
+            if refused is not None:
+                call.answer.set_exception(refused)
             else:
                 call.answer.set_result(reply)
 
