@@ -270,9 +270,10 @@ class Bill:
         status: int = 200,
         broken: str | None = None,
         dropped: tuple[str, ...] = (),
-    ) -> None:
-        """The attempt answered, wholly or (`broken`: the failure's kind, or `client_gone`) in part. When this returns
-        the entry is in the journal's file. Raises LedgerUnavailable where it cannot be written; `close` tries again.
+    ) -> Usage:
+        """The attempt answered, wholly or (`broken`: the failure's kind, or `client_gone`) in part. When this returns,
+        with what was booked, the entry is in the journal's file. Raises LedgerUnavailable where it cannot be written;
+        `close` tries again.
         """
         meter, opening = self._meter, self._opening
         sent = self._current()
@@ -284,10 +285,11 @@ class Bill:
             meter.estimator.learn(
                 opening.hub_model, prompt_bytes=opening.prompt_bytes, text_chars=text_chars, usage=usage
             )
+        booked = usage or self._estimate(text_chars)
         self._pending = answered(
             self._intent,
             sent.price,
-            usage or self._estimate(text_chars),
+            booked,
             estimated=usage is None,
             status=status,
             failure=broken,
@@ -300,6 +302,7 @@ class Bill:
         if sent.price is None:
             meter.unpriced_requests += 1
         self._close_last(failed=broken not in (None, CLIENT_GONE))
+        return booked
 
     async def close(self, *, failed: bool) -> None:
         """Ends the bill, whatever happened; may be called more than once, and never raises. For a limited principal it

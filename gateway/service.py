@@ -25,7 +25,7 @@ from gateway.routing.health import HealthBook
 from gateway.routing.plan import Plan, make_plan, refusal, resolve
 from gateway.routing.retry_budget import RetryBudget
 from gateway.tenants import Principal
-from providers.wire import ChatRequest, FailureKind, ProviderFailure, Reply, Usage
+from providers.wire import ChatRequest, FailureKind, ProviderFailure, Reply, Usage, decode_json, encode_json
 
 AttemptSeen = Callable[[str, Attempt], None]
 """Told of every attempt with the provider's name."""
@@ -188,7 +188,7 @@ class Service:
             self._on_attempt(attempt.provider, attempt)
             self.book.succeed(answer.offer, time.monotonic())
             reply = answer.reply
-            bill.won(
+            booked = bill.won(
                 usage=reply.usage,
                 text_chars=reply.text_chars,
                 upstream_id=reply.upstream_id,
@@ -197,6 +197,8 @@ class Service:
                 first_content_ms=attempt.duration_ms,
                 dropped=answer.dropped,
             )
+            if reply.usage is None:
+                answer.reply = _with_usage(reply, booked)
             failed = False
         except GatewayError as error:
             _name_attempts(error, walk)
@@ -299,6 +301,12 @@ class Service:
             day = datetime.fromtimestamp(now_s, self._zone).date().isoformat()
             self._day = (day, now_s - now_s % 60 + 60)
         return day
+
+
+def _with_usage(reply: Reply, booked: Usage) -> Reply:
+    """Clients rely on a whole answer to hold usage: where the provider gave none, what we booked."""
+    body = {**decode_json(reply.body), "usage": booked.as_openai()}
+    return replace(reply, body=encode_json(body))
 
 
 def _name_attempts(error: GatewayError, walk: Walk) -> None:
