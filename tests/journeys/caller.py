@@ -17,11 +17,10 @@ def ask(
     gateway: GatewayProcess, *, team: str = "search", headers: dict[str, str] | None = None, **fields: Any
 ) -> httpx.Response:
     """A plain completion."""
-    return httpx.post(
+    return gateway.http.post(
         f"{gateway.url}/v1/chat/completions",
         json=body(**fields),
         headers={**gateway.headers(team), **(headers or {})},
-        timeout=PATIENCE_S,
     )
 
 
@@ -91,7 +90,7 @@ def listening(
 ) -> Iterator[tuple[httpx.Response, Iterator[bytes]]]:
     """A stream under way; leaving the block hangs up."""
     with (
-        httpx.Client(timeout=PATIENCE_S) as client,
+        httpx.Client(verify=False, timeout=PATIENCE_S) as client,
         client.stream(
             "POST",
             f"{gateway.url}/v1/chat/completions",

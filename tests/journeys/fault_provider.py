@@ -45,8 +45,13 @@ class FaultProvider:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join(WAIT_S)
+        self.stop()
+
+    def stop(self) -> None:
+        """Every connection breaks, and none is taken any more. May be called twice."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._end.set)
+            self._thread.join(WAIT_S)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)

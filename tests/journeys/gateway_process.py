@@ -60,6 +60,8 @@ class GatewayProcess:
         self._environ = environ
         self._keys: dict[str, str] = {}
         self.url = ""
+        # Nothing here speaks TLS, and the certificates take longer to load than most journeys.
+        self.http = httpx.Client(verify=False, timeout=PATIENCE_S)
 
     def start(self) -> None:
         """Begins, and waits for /readyz."""
@@ -93,7 +95,7 @@ class GatewayProcess:
     def _get(self, path: str) -> int | None:
         assert self.process.poll() is None, self.log()
         try:
-            return httpx.get(self.url + path, timeout=PATIENCE_S).status_code
+            return self.http.get(self.url + path).status_code
         except httpx.TransportError:
             return None
 
@@ -122,7 +124,7 @@ class GatewayProcess:
         return [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
 
     def readyz(self) -> dict[str, Any]:
-        body: dict[str, Any] = httpx.get(f"{self.url}/readyz", timeout=PATIENCE_S).json()
+        body: dict[str, Any] = self.http.get(f"{self.url}/readyz").json()
         return body
 
     def with_store(self, act: Callable[[Store], Awaitable[T]]) -> T:
@@ -203,6 +205,7 @@ def running(
     finally:
         if hasattr(gateway, "process") and gateway.process.poll() is None:
             gateway.stop()
+        gateway.http.close()
 
 
 def table_of(

@@ -1,0 +1,253 @@
+"""What a failing provider costs the caller: another provider's answer, or one clear error, and nothing twice."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.journeys.caller import ask, listen
+from tests.journeys.conftest import Town
+from tests.journeys.fault_provider import FaultProvider
+from tests.journeys.gateway_process import GatewayProcess, provider_key, running, table_of
+
+BREAKER = {"failures": 5, "percent": 50, "window": 30, "open": 15}
+FALLS_BACK = {
+    "429": "429",
+    "429-quota": "429",
+    "500": "500",
+    "503": "503",
+    "401": "401",
+    "402": "402",
+    "403": "403",
+    "404": "404",
+    "408": "408",
+    "409": "409",
+    "413": "413",
+    "html-502": "502",
+    "error-200": "server_error",
+    "redirect": "307",
+    "redirect-metadata": "302",
+    "empty-body": "unreadable",
+    "refuse": "reset",
+    "reset": "reset",
+}
+"""Fault by fault, what `x-gateway-attempts` shows for it."""
+FALLS_BACK_PLAIN = {
+    **FALLS_BACK,
+    "invalid-json": "unreadable",
+    "truncated-json": "unreadable",
+    "stream-for-json": "unreadable",
+    "wrong-content-length": "truncated",
+    "reset-in-body": "truncated",
+    "gzip-broken": "unreadable",
+    "gzip-lie": "unreadable",
+    "two-lengths": "unreadable",
+}
+FALLS_BACK_STREAM = {
+    **FALLS_BACK,
+    "empty-body": "truncated",
+    "empty-stream": "truncated",
+    "only-done": "unreadable",
+    "json-for-stream": "unreadable",
+    "cut-after-0-chunks": "truncated",
+    "rst-after-0-chunks": "truncated",
+    "error-in-stream-after-0": "server_error",
+    "bad-chunk": "unreadable",
+    # All of these are silence to the caller: `firstToken` runs until the first content, whatever else comes.
+    "hang": "timeout",
+    "hang-after-headers": "timeout",
+    "hang-after-0-chunks": "timeout",
+    "slow-ttft-5s": "timeout",
+}
+
+
+@pytest.mark.parametrize(("fault", "shown"), FALLS_BACK_PLAIN.items())
+def test_a_plain_request_goes_on_to_the_next(town: Town, fault: str, shown: str) -> None:
+    town.first.next(fault)
+
+    answer = ask(town.gateway)
+
+    assert answer.status_code == 200
+    assert answer.headers["x-gateway-attempts"] == f"first:{shown},second:200"
+    assert answer.headers["x-inference-provider"] == "second"
+    assert town.asked == (1, 1, 0)
+    failed, served = town.gateway.story(answer.headers["inference-id"])
+    assert failed.charge_nano_usd == 0
+    assert (served.provider, served.charge_nano_usd, served.estimated) == ("second", 5 * 1_000 + 16 * 2_000, False)
+
+
+@pytest.mark.parametrize(("fault", "shown"), FALLS_BACK_STREAM.items())
+def test_a_stream_without_content_goes_on_to_the_next(town: Town, fault: str, shown: str) -> None:
+    town.first.next(fault)
+    begun_s = time.monotonic()
+
+    heard = listen(town.gateway)
+
+    assert time.monotonic() - begun_s < 3
+    assert heard.is_done
+    assert heard.error is None
+    assert len(heard.text.split()) == 16
+    assert heard.response.headers["x-gateway-attempts"] == f"first:{shown},second:200"
+    assert town.asked == (1, 1, 0)
+    failed, served = town.gateway.story(heard.inference_id)
+    assert failed.charge_nano_usd == 0
+    assert (served.provider, served.charge_nano_usd, served.estimated) == ("second", 5 * 1_000 + 16 * 2_000, False)
+
+
+@pytest.mark.parametrize("fault", ["400", "422", "400-filter"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_is_about_the_request_goes_to_the_caller(town: Town, fault: str, stream: bool) -> None:
+    town.first.next(fault)
+
+    answer = ask(town.gateway, stream=stream)
+
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert error["type"] == "invalid_request_error"
+    assert error["message"].startswith("first: ")
+    assert error["code"] == ("content_filter" if fault == "400-filter" else error["code"])
+    assert answer.headers["x-gateway-attempts"] in ("first:400", "first:422")
+    assert town.asked == (1, 0, 0)
+    (entry,) = town.gateway.story(answer.headers["inference-id"])
+    assert entry.charge_nano_usd == 0
+
+
+def test_a_prompt_too_long_goes_only_to_a_larger_window(town: Town) -> None:
+    town.first.next("400-context")
+
+    answer = ask(town.gateway)
+
+    assert answer.status_code == 200
+    assert answer.headers["x-gateway-attempts"] == "first:400,third:200"
+    assert town.asked == (1, 0, 1)
+
+
+def test_a_prompt_too_long_for_all_is_the_callers_to_know(town: Town) -> None:
+    town.first.next("400-context")
+    town.third.next("400-context")
+
+    answer = ask(town.gateway)
+
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "context_length_exceeded"
+    assert town.asked == (1, 0, 1)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_three_tries_in_all_and_then_all_of_them_are_named(town: Town, stream: bool) -> None:
+    for provider in town.providers:
+        provider.next("500", "500")
+
+    answer = ask(town.gateway, stream=stream)
+
+    assert answer.status_code == 502
+    error = answer.json()["error"]
+    assert (error["type"], error["code"]) == ("upstream_error", "all_providers_failed")
+    assert [(a["provider"], a["status"]) for a in error["attempts"]] == [
+        ("first", 500),
+        ("second", 500),
+        ("third", 500),
+    ]
+    assert all(attempt["reason"] for attempt in error["attempts"])
+    assert answer.headers["x-should-retry"] == "false"
+    assert answer.headers["x-error-message"]
+    assert answer.headers["x-gateway-attempts"] == "first:500,second:500,third:500"
+    for name in ("first", "second", "third"):
+        assert provider_key(name) not in answer.text
+    assert "127.0.0.1" not in answer.text
+    assert sum(town.asked) == 3
+    story = town.gateway.story(answer.headers["inference-id"])
+    assert [(entry.status, entry.charge_nano_usd) for entry in story] == [(500, 0)] * 3
+    assert all(entry.failed for entry in story if entry.last)
+
+
+def test_the_last_candidate_is_asked_once_more(town: Town) -> None:
+    town.first.next("500")
+
+    answer = ask(town.gateway, model="acme/alone")
+
+    assert answer.status_code == 200
+    assert answer.headers["x-gateway-attempts"] == "first:500,first:200"
+    assert len({served["rid"] for served in town.first.ended(answer.headers["inference-id"])}) == 2
+
+
+def test_a_failure_is_tried_nowhere_else_without_fallbacks(town: Town) -> None:
+    town.first.next("503")
+
+    answer = ask(town.gateway, provider={"allow_fallbacks": False})
+
+    assert answer.status_code == 502
+    assert town.asked == (1, 0, 0)
+
+
+def test_the_last_one_timing_out_is_a_504(town: Town) -> None:
+    for provider in town.providers:
+        provider.next("hang")
+
+    answer = ask(town.gateway, stream=True)
+
+    assert answer.status_code == 504
+    error = answer.json()["error"]
+    assert (error["type"], error["code"]) == ("upstream_error", "timeout")
+    assert [a["provider"] for a in error["attempts"]] == ["first", "second", "third"]
+    assert answer.headers["x-should-retry"] == "false"
+    for entry in town.gateway.story(answer.headers["inference-id"]):
+        assert (entry.unknown, entry.charge_nano_usd) == (True, 0)
+
+
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[GatewayProcess, FaultProvider]]:
+    """One provider twice: each may take 0.6 s for a whole answer, and all attempts together 1 s."""
+    with FaultProvider() as provider:
+        table = table_of(
+            {"first": provider.base_url, "second": provider.base_url, "third": provider.base_url},
+            timeouts={"firstToken": 0.6, "total": 0.6},
+            routing={"deadline": 1},
+        )
+        with running(tmp_path_factory.mktemp("impatient"), table) as gateway:
+            yield gateway, provider
+
+
+def test_a_plain_answer_that_takes_too_long_comes_from_the_next(
+    impatient: tuple[GatewayProcess, FaultProvider],
+) -> None:
+    gateway, provider = impatient
+    provider.next("hang-after-headers")
+
+    answer = ask(gateway)
+
+    assert answer.headers["x-gateway-attempts"] == "first:timeout,second:200"
+    late, served = gateway.story(answer.headers["inference-id"])
+    assert (late.charge_nano_usd, late.estimated) == (0, True)
+    assert late.provider_cost_nano_usd is not None
+    assert 0 < late.provider_cost_nano_usd < 10_000  # the prompt, as far as it can be told
+    assert served.answered
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_one_deadline_holds_for_all_attempts(impatient: tuple[GatewayProcess, FaultProvider], stream: bool) -> None:
+    gateway, provider = impatient
+    provider.next("hang", "hang", "hang")
+    begun_s = time.monotonic()
+
+    answer = ask(gateway, stream=stream)
+
+    assert 0.9 < time.monotonic() - begun_s < 1.5
+    assert answer.status_code == 504
+    assert [a["provider"] for a in answer.json()["error"]["attempts"]] == ["first", "second"]
+
+
+def test_a_provider_that_dies_costs_no_request_an_error(tmp_path: Path) -> None:
+    with FaultProvider() as second, FaultProvider() as first:
+        table = table_of({"first": first.base_url, "second": second.base_url}, routing={"breaker": BREAKER})
+        with running(tmp_path, table) as gateway:
+            for i in range(200):
+                if i == 50:
+                    first.stop()
+                if i % 2:
+                    assert listen(gateway, max_tokens=2).is_done
+                else:
+                    assert ask(gateway, max_tokens=2).status_code == 200

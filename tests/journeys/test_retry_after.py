@@ -1,0 +1,45 @@
+"""A provider that says when to come back: a short wait is waited out, a longer one silences the account."""
+
+from __future__ import annotations
+
+import time
+
+from tests.journeys.caller import ask, listen
+from tests.journeys.conftest import Town
+
+
+def test_a_short_wait_is_waited_out_exactly_once(town: Town) -> None:
+    town.first.next("429-retry-after-1")
+    begun_s = time.monotonic()
+
+    answer = ask(town.gateway)
+
+    assert 1 <= time.monotonic() - begun_s < 1.5
+    assert answer.headers["x-gateway-attempts"] == "first:429,first:200"
+    assert town.asked == (2, 0, 0)
+
+
+def test_who_says_wait_twice_is_left_for_the_next(town: Town) -> None:
+    town.first.next("429-retry-after-1", "429-retry-after-1")
+
+    heard = listen(town.gateway)
+
+    assert heard.is_done
+    assert heard.response.headers["x-gateway-attempts"] == "first:429,first:429,second:200"
+    assert town.asked == (2, 1, 0)
+    time.sleep(1)  # what it asked for; nothing can be awaited but the clock
+
+
+def test_a_long_wait_silences_the_account_for_everybody(town: Town) -> None:
+    town.first.next("429-retry-after-5")
+
+    first_answer = ask(town.gateway)
+    others = [ask(town.gateway) for _ in range(3)]
+    alone = ask(town.gateway, model="acme/alone")
+
+    assert first_answer.headers["x-gateway-attempts"] == "first:429,second:200"
+    assert [answer.headers["x-gateway-attempts"] for answer in others] == ["second:200"] * 3
+    assert town.asked == (1, 4, 0)
+    assert alone.status_code == 502
+    assert alone.json()["error"]["code"] == "no_provider_available"
+    assert 1 <= int(alone.headers["retry-after"]) <= 5
