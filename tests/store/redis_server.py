@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 import signal
 import socket
@@ -100,7 +101,13 @@ class RedisServer:
 
 
 def _free_port() -> int:
-    with socket.socket() as peer:
-        peer.bind(("127.0.0.1", 0))
-        port: int = peer.getsockname()[1]
-        return port
+    """A port that nobody listens on, below those that the system hands out: a cluster's bus needs the one 10 000
+    above it, which must exist."""
+    while True:
+        port = random.randint(20_000, 32_000)
+        with socket.socket() as peer:
+            try:
+                peer.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port

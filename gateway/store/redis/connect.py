@@ -40,7 +40,8 @@ def make_client(url: str, mode: str, *, timeout_s: float = TIMEOUT_S) -> Client:
         "health_check_interval": 0,
     }
     if mode == "cluster":
-        return RedisCluster.from_url(url, cluster_error_retry_attempts=1, **options)
+        # One retry follows a slot that moved. It may send again what was applied, which every script here endures.
+        return RedisCluster.from_url(url, **{**options, "retry": Retry(NoBackoff(), 1)})
     if mode == "sentinel":
         return _sentinel_client(url, options)
     return Redis.from_url(url, **options)
@@ -80,6 +81,9 @@ class Link:
         except (exceptions.ConnectionError, exceptions.TimeoutError, OSError, TimeoutError) as error:
             self._rest_until_s = loop.time() + REST_S
             raise StoreAway("Redis does not answer") from error
+        except exceptions.RedisClusterException as error:
+            self._rest_until_s = loop.time() + REST_S
+            raise StoreAway("the Redis cluster does not answer") from error
         except exceptions.RedisError as error:
             raise await self.refused(error) from error
 
@@ -93,7 +97,7 @@ class Link:
         """Raises StoreUnfit where this Redis must not hold money; a Redis that is away is checked when it is back."""
         try:
             await self._check()
-        except (exceptions.RedisError, OSError, TimeoutError):
+        except (exceptions.RedisError, exceptions.RedisClusterException, OSError, TimeoutError):
             self._fit = False
 
     async def aclose(self) -> None:

@@ -1,0 +1,38 @@
+"""Every key of a team lies in that team's slot, and the store answers for its own clock."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+
+from gateway.store.base import Store
+from gateway.store.redis.names import TeamNames, TenantNames
+from tests.store.conftest import OpenStore
+from tests.store.samples import TEAM, with_store
+
+
+def test_each_key_of_a_team_carries_its_id_as_the_only_hash_tag() -> None:
+    names = TeamNames("gw", TEAM)
+    keys = [
+        names.watermark("i_{x}"), names.holds, names.leases, names.held, names.spent("month:2026-11"),
+        names.rate("key:k_one"), names.slots("team"), names.hour(5), names.hours, names.day("2026-11-23"), names.days,
+        names.tag("project", "2026-11-23"), names.tag_values("project", "2026-11-23"), names.entries, names.poison,
+    ]  # fmt: skip
+    assert all(key.startswith(f"gw:{{{TEAM}}}:") for key in keys)
+    assert len(set(keys)) == len(keys)
+
+
+def test_what_is_asked_before_a_team_is_known_shares_one_slot() -> None:
+    names = TenantNames("other")
+    keys = [names.teams, names.team_names, names.keys, names.digests, names.used, names.keys_of(TEAM), names.audit]
+    assert {re.findall(r"\{(.*?)\}", key)[0] for key in keys} == {"tenants"}
+    assert len(set(keys)) == len(keys)
+
+
+def test_the_store_answers_and_tells_its_time(store_at: OpenStore) -> None:
+    async def act(store: Store) -> None:
+        await store.ping()
+        assert abs(await store.now_ms() - time.time() * 1000) < 2000
+
+    asyncio.run(with_store(store_at, act))
