@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from gateway.journal.filesystems import NetworkFileSystem, refuse_network
-from gateway.store.base import Store, StoreUnfit
+from gateway.store.base import Store, StoreAway, StoreUnfit
 from gateway.store.redis.store import RedisStore
 from gateway.store.sqlite.store import SqliteStore
 
@@ -32,4 +33,11 @@ async def open_store(
         refuse_network(state_dir)
     except NetworkFileSystem as error:
         raise StoreUnfit(str(error)) from error
-    return SqliteStore(state_dir / DATABASE_NAME)
+    embedded = SqliteStore(state_dir / DATABASE_NAME)
+    try:
+        with suppress(StoreAway):
+            await embedded.ping()
+    except StoreUnfit:
+        await embedded.aclose()
+        raise
+    return embedded

@@ -112,14 +112,17 @@ class Shipper:
         lane = self._lanes.get((writer.instance, team_id))
         if lane is None or lane.believed >= seq:
             return True
-        waiter = asyncio.get_running_loop().create_future()
-        lane.waiting.append((seq, waiter))
+        waiting = (seq, asyncio.get_running_loop().create_future())
+        lane.waiting.append(waiting)
         self._start(lane)
         try:
             async with asyncio.timeout(timeout_s):
-                await waiter
+                await waiting[1]
         except TimeoutError:
             return False
+        finally:
+            if waiting in lane.waiting:
+                lane.waiting.remove(waiting)
         return True
 
     async def drain(self, timeout_s: float) -> bool:

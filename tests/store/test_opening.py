@@ -1,12 +1,17 @@
-"""Every key of a team lies in that team's slot, and the store answers for its own clock."""
+"""Every key of a team lies in that team's slot; a store answers for its own clock, or is refused at once."""
 
 from __future__ import annotations
 
 import asyncio
 import re
+import sqlite3
 import time
+from pathlib import Path
 
-from gateway.store.base import Store
+import pytest
+
+from gateway.store.base import Store, StoreUnfit
+from gateway.store.open import open_store
 from gateway.store.redis.names import TeamNames, TenantNames
 from tests.store.conftest import OpenStore
 from tests.store.samples import TEAM, with_store
@@ -36,3 +41,11 @@ def test_the_store_answers_and_tells_its_time(store_at: OpenStore) -> None:
         assert abs(await store.now_ms() - time.time() * 1000) < 2000
 
     asyncio.run(with_store(store_at, act))
+
+
+def test_a_database_of_a_later_version_is_refused(tmp_path: Path) -> None:
+    connection = sqlite3.connect(tmp_path / "store.db")
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(StoreUnfit, match="format 99"):
+        asyncio.run(open_store(state_dir=tmp_path))
