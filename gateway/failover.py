@@ -70,7 +70,7 @@ class Walk:
             offer = candidate.offer
             if larger_than is not None and (offer.context_length or 0) <= larger_than:
                 continue
-            if self.book.look(offer, time.monotonic()).cooling_s > 0:
+            if self.attempts and self.book.look(offer, time.monotonic()).cooling_s > 0:
                 continue  # it asked for silence since the plan was made
             if asked and not await self._may_go_on(asked):
                 break

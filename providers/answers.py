@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from providers.failures import ErrorBody
@@ -146,10 +146,12 @@ def openai_logprobs(reported: object) -> JsonObject | None:
     return reported if isinstance(content, list) else None
 
 
-def clean_envelope(value: JsonObject, *, kind: str, fallback_id: str, fallback_model: str) -> JsonObject:
+def clean_envelope(
+    value: JsonObject, *, kind: str, fallback_id: Callable[[], str], fallback_model: str
+) -> JsonObject:
     """The fields around the choices: no nulls but those OpenAI has, an id, a whole-second `created`."""
     clean: JsonObject = {
-        "id": value["id"] if isinstance(value.get("id"), str) and value["id"] else fallback_id,
+        "id": value["id"] if isinstance(value.get("id"), str) and value["id"] else fallback_id(),
         "object": kind,
         "created": _whole_second(value.get("created")),
         "model": value["model"] if isinstance(value.get("model"), str) and value["model"] else fallback_model,

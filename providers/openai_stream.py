@@ -65,6 +65,8 @@ class OpenAIStreamReader(EventReader):
         delta = choice.delta
         state = self._choice(choice.index)
         reason = choice.finish_reason
+        if reason is UNSET:
+            return None
         if reason is not None and (reason not in CLEAN_REASONS or state.calls or delta.tool_calls):
             return None
         if delta.reasoning != delta.reasoning_content:
@@ -126,7 +128,7 @@ class OpenAIStreamReader(EventReader):
         chunk = clean_envelope(
             value,
             kind="chat.completion.chunk",
-            fallback_id=self._id or new_completion_id(),
+            fallback_id=lambda: self._id or new_completion_id(),
             fallback_model=self._model or self._request.hub_model,
         )
         self._stamp(chunk["id"], chunk["created"], chunk["model"])

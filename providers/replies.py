@@ -32,7 +32,7 @@ def read_reply(rules: AnswerRules, request: ChatRequest, body: bytes) -> Reply:
 
     usage = rules.read_usage(value.get("usage"), request)
     clean = clean_envelope(
-        value, kind="chat.completion", fallback_id=new_completion_id(), fallback_model=request.hub_model
+        value, kind="chat.completion", fallback_id=new_completion_id, fallback_model=request.hub_model
     )
     clean_choices: list[JsonObject] = []
     text_chars = 0

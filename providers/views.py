@@ -48,7 +48,8 @@ class LogprobsView(Struct):
 class ChoiceView(Struct):
     index: int
     delta: DeltaView
-    finish_reason: str | None = None
+    finish_reason: str | None | UnsetType = UNSET
+    """Null until the end; a chunk without the word is tidied, since clients test for null."""
     logprobs: LogprobsView | None = None
 
 

@@ -54,7 +54,7 @@ class Target:
     url: str
     """Absolute, without a query."""
     headers: Headers = field(repr=False)
-    """All headers of a call but content-length and x-request-id. Holds the provider's key."""
+    """All headers of a call but host, content-length and x-request-id. Holds the provider's key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +108,8 @@ class Reply:
     """Length of all text that was generated: content, reasoning and tool arguments."""
 
 
-@dataclass(frozen=True, slots=True)
-class Delta:
-    """One chunk of a stream, in the clean dialect."""
+class Delta(msgspec.Struct, frozen=True, gc=False):
+    """One chunk of a stream, in the clean dialect. A Struct, since one is made per event: a fifth of the time."""
 
     data: bytes
     """The chunk as JSON, without SSE framing."""
