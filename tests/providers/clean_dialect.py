@@ -51,7 +51,7 @@ def assert_clean_chunk(delta: Delta, *, wants_usage: bool) -> dict[str, Any]:
     for choice in chunk["choices"]:
         part = choice["delta"]
         assert isinstance(part.get("content"), str | None)
-        assert choice.get("finish_reason") in {*REASONS, None}
+        assert choice["finish_reason"] in {*REASONS, None}, "null until the end, and never left out"
         _assert_logprobs(choice)
         _assert_reasoning(part)
         content = content or bool(part.get("content") or part.get("reasoning") or part.get("tool_calls"))
@@ -60,7 +60,7 @@ def assert_clean_chunk(delta: Delta, *, wants_usage: bool) -> dict[str, Any]:
             function = call["function"]
             assert isinstance(function.get("name", ""), str)
             assert isinstance(function.get("arguments", ""), str)
-    assert delta.has_finish == any(choice.get("finish_reason") for choice in chunk["choices"])
+    assert delta.has_finish == any(choice["finish_reason"] for choice in chunk["choices"])
     assert not delta.has_content or content
     return chunk
 
