@@ -46,6 +46,7 @@ from gateway.upstream.pool import Pool
 from gateway.web.admin import AdminServices, admin_routes
 from gateway.web.auth import AdminGuard, Authenticator
 from gateway.web.chat import ChatEndpoint
+from gateway.web.console import console_routes
 from gateway.web.cors import Cors
 from gateway.web.models import ModelServices, model_routes
 from gateway.web.ops import Readiness, metrics_route, probe_routes
@@ -198,6 +199,7 @@ class Application:
         inference = [
             *model_routes(ModelServices(self._catalog, self._authenticator, settings.public_models, self._measured)),
             *team_routes(self._authenticator, reports),
+            *console_routes(),
         ]
         self.readiness.checks["store"] = self._store_check
         self.readiness.facts["generation"] = lambda: self._service.catalog.generation
