@@ -117,16 +117,6 @@ class LiveStream:
                     break
         return deltas
 
-    async def read_rest(self, limit_s: float) -> None:
-        """Reads on for the usage, after the caller has left. Never raises ProviderFailure."""
-        due = time.monotonic() + limit_s
-        self._content_due_s = self._deadline_s = due
-        try:
-            while not self.ended and time.monotonic() < due:
-                await self.read()
-        except ProviderFailure:
-            return  # what was seen until here is what there is
-
     async def finish_connection(self) -> None:
         """After the end: takes the last bytes of the framing, so that the connection can be used again."""
         if self._response.complete:

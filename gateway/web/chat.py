@@ -46,8 +46,6 @@ from providers.wire import Delta, FailureKind, ProviderFailure
 
 CLIENT_CLOSED: Final = 499
 """The status in the log where there was nobody to answer."""
-REST_S: Final = 2.0
-"""How long the rest of a finished stream is read for its usage after the caller has left."""
 ROUTE: Final = "chat"
 
 
@@ -177,10 +175,16 @@ class _Exchange:
         service = self._endpoint._service
         task = asyncio.current_task()
         assert task is not None
-        watch.cancel_when_left(task)
+        streamed: Streamed | None = None
+
+        def hang_up() -> None:
+            # Once the provider has finished it only owes us the usage: the relay comes to its end by itself, soon.
+            if streamed is None or not streamed.live.reader.finished:
+                task.cancel()
+
+        watch.when_left(hang_up)
         head: RawHeaders = [*EVENT_STREAM, *self._base]
         keep_alive = KeepAlive(self._send, head, service.catalog.routing.keep_alive_s)
-        streamed: Streamed | None = None
         try:
             try:
                 streamed = await service.stream(call)
@@ -196,6 +200,8 @@ class _Exchange:
                 head = [*head, *streamed.headers()]
                 await self._send({"type": "http.response.start", "status": 200, "headers": head})
             await self._relay(streamed, wants_usage=call.ask.request.wants_usage)
+            if watch.left:
+                self._status = CLIENT_CLOSED
         except asyncio.CancelledError:
             if not watch.left:
                 raise
@@ -205,9 +211,11 @@ class _Exchange:
         finally:
             watch.stop()
             keep_alive.cancel()
-            if streamed is not None and not streamed.settled:
-                # Cancelled: by the caller's leaving, or by a shutdown that ran out of patience.
-                await self._abandoned(streamed)
+            if streamed is not None:
+                if not streamed.settled:
+                    # Cancelled: by the caller's leaving, or by a shutdown that ran out of patience.
+                    await self._abandoned(streamed)
+                streamed.live.close()
 
     async def _relay(self, streamed: Streamed, *, wants_usage: bool) -> None:
         """What arrives in one read is looked at whole before any of it is sent."""
@@ -239,12 +247,10 @@ class _Exchange:
         await live.finish_connection()
 
     async def _abandoned(self, streamed: Streamed) -> None:
-        """The caller left: hang up on the provider, unless it had finished and only owes us the usage."""
+        """There is nobody to write to any more: hang up on the provider, and charge for what was sent."""
         live = streamed.live
-        if live.reader.finished and not live.ended:
-            await live.read_rest(REST_S)
-        over = live.reader.finished
-        streamed.settle(text_chars=streamed.sent_chars, broken=None if over and live.reader.usage else "client_gone")
+        is_whole = live.reader.finished and live.reader.usage is not None
+        streamed.settle(text_chars=streamed.sent_chars, broken=None if is_whole else "client_gone")
         live.close()
         await streamed.bill.close(failed=False)
 

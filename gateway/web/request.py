@@ -84,14 +84,14 @@ class CallerWatch:
             task.cancel()
         return self.left
 
-    def cancel_when_left(self, task: asyncio.Task[Any]) -> None:
-        """From now on: as soon as the caller leaves, `left` is set and `task` is cancelled."""
+    def when_left(self, act: Callable[[], object]) -> None:
+        """From now on: as soon as the caller leaves, `left` is set and `act` is called."""
 
         async def watch() -> None:
             while (await self._receive())["type"] != "http.disconnect":
                 pass
             self.left = True
-            task.cancel()
+            act()
 
         self._task = asyncio.ensure_future(watch())
 
