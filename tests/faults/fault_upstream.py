@@ -30,7 +30,8 @@ Faults (N, S, P are numbers; S may be 5s, 200ms or 5):
   connection  refuse (FIN, no answer), reset (RST, no answer), reset-in-body, stale-keepalive
               (answers, then drops the idle connection 50 ms later without having said so)
   time        hang, hang-after-headers, hang-after-N-chunks, slow-ttft-S, slow-headers,
-              slow-drip or slow-drip-S (one byte at a time), gap-S (pause between chunks)
+              slow-drip or slow-drip-S (one byte at a time), gap-S (pause between chunks),
+              slow-usage-S (pause between the finish_reason and the usage)
   cut         cut-after-N-chunks (FIN), rst-after-N-chunks, cut-mid-event, cut-before-usage,
               no-done (all there but [DONE]), truncated-json
   usage       no-usage, usage-null, usage-zero, usage-negative, usage-string, usage-float,
@@ -189,7 +190,7 @@ class Upstream:
         self.reset()
 
     def reset(self) -> None:
-        self.seq = self.open = self.peak = 0
+        self.seq = self.open = self.peak = self.heads = 0
         self.count: dict[str, int] = {}
         self.outcomes: dict[str, int] = {}
         self.scripts: dict[str, list[str]] = {}
@@ -384,6 +385,14 @@ class Answer:
             await self.writer.drain()
         self.nbytes += len(data)
 
+    async def wait(self, secs: float) -> None:
+        """Pause, but notice at once where the caller hangs up."""
+        end = time.monotonic() + secs
+        while time.monotonic() < end:
+            if self.gone():
+                raise Gone("client_gone")
+            await asyncio.sleep(0.02)
+
     async def until_gone(self, limit: float = 900) -> None:
         """Stay silent until the caller hangs up."""
         self.charge = self.status == 200  # it is at work, one must suppose
@@ -428,6 +437,7 @@ class Answer:
                 await asyncio.sleep(0.05)
         else:
             await self.put(data)
+        self.up.heads += 1
 
     async def reply(self, status: int, body, ctype="application/json", extra=(),
                     usage=None) -> None:
@@ -740,6 +750,8 @@ class Answer:
                                         usage=usage if with_finish else MISSING))
         if p.has("cut-before-usage"):
             raise Gone("cut")
+        if p.match("slow-usage-.+"):
+            await self.wait(p.secs("slow-usage-(.+)"))
         if send_usage and not with_finish:
             if p.has("usage-conflict"):
                 await self.event(self.chunk({}, choices=False,

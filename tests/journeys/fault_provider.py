@@ -94,6 +94,17 @@ class FaultProvider:
         count: int = self._upstream.seq
         return count
 
+    @property
+    def has_answered(self) -> bool:
+        """Whether it has sent a status since the last reset."""
+        return bool(self._upstream.heads)
+
+    def inference_ids(self) -> list[str]:
+        """Whose attempts reached it since the last reset, in order, each once."""
+        with self.truth.changed:
+            begun = [str(r["rid"]).partition(".")[0] for r in self.truth.records if r["ev"] == "begin"]
+        return list(dict.fromkeys(begun))
+
     def ended(self, inference_id: str) -> list[dict[str, Any]]:
         """The end records of a request's attempts here; waits until each one that began has ended."""
         deadline_s = time.monotonic() + WAIT_S

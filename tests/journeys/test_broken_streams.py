@@ -78,3 +78,18 @@ def test_a_stream_that_finished_but_never_says_so_is_a_success(town: Town) -> No
     assert heard.error is None
     (entry,) = town.gateway.story(heard.inference_id)
     assert (entry.estimated, entry.failed) == (True, False)
+
+
+def test_a_stream_that_finished_and_falls_silent_is_ended_for_it(town: Town) -> None:
+    town.first.next("slow-usage-10s")
+    begun_s = time.monotonic()
+
+    heard = listen(town.gateway)
+
+    assert 1.9 < time.monotonic() - begun_s < 2.6
+    assert heard.is_done
+    assert heard.error is None
+    (served,) = town.first.ended(heard.inference_id)
+    assert served["outcome"] == "client_gone"
+    (entry,) = town.gateway.story(heard.inference_id)
+    assert (entry.estimated, entry.failed) == (True, False)
