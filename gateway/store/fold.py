@@ -18,6 +18,8 @@ TAG_VALUES_MAX: Final = 1000
 OTHER_VALUE: Final = "~other"
 """What further values of a tag are counted under, once a team has had so many of them on a day."""
 
+_TOKENS: Final = ("prompt_tokens", "cached_tokens", "cache_write_tokens", "completion_tokens", "reasoning_tokens")
+
 Cell = tuple[int, str, str, str]
 """(start of the hour or day in ms, key id, hub model, provider)."""
 
@@ -32,9 +34,9 @@ def counters_of(entry: ClosedEntry) -> dict[str, int]:
         if entry.failed:
             counters["failed_requests"] = 1
     if entry.answered:
-        for name in ("prompt", "cached", "cache_write", "completion", "reasoning"):
-            if tokens := getattr(entry, f"{name}_tokens"):
-                counters[f"{name}_tokens"] = tokens
+        for name in _TOKENS:
+            if tokens := getattr(entry, name):
+                counters[name] = tokens
         if entry.charge_nano_usd is None:
             counters["unpriced_requests"] = 1
         elif entry.charge_nano_usd:
@@ -72,16 +74,22 @@ class RunSums:
     ended: list[Ended] = field(default_factory=list)
 
 
+def _add(sums: Counter[str], counters: dict[str, int]) -> None:
+    """As `Counter.update`, in a third of its time: this runs for every attempt that is ever made."""
+    for name, value in counters.items():
+        sums[name] = sums.get(name, 0) + value
+
+
 def sum_run(entries: Iterable[ClosedEntry]) -> RunSums:
     sums = RunSums()
     for entry in entries:
         counters = counters_of(entry)
         rest = (entry.key_id, entry.hub_model, entry.provider)
         day_cell = (entry.day_start_ms, *rest)
-        sums.hours[(entry.hour_start_ms, *rest)].update(counters)
-        sums.days[day_cell].update(counters)
+        _add(sums.hours[(entry.hour_start_ms, *rest)], counters)
+        _add(sums.days[day_cell], counters)
         for name, value in entry.tags.items():
-            sums.tags[(name, value, day_cell)].update(counters)
+            _add(sums.tags[(name, value, day_cell)], counters)
         charge = counters.get("charge_nano_usd", 0)
         if charge:
             sums.spent["team"] += charge

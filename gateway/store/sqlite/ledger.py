@@ -237,8 +237,9 @@ def _add_run(connection: sqlite3.Connection, run: Run) -> None:
             for window in windows_of(run.entries[0].day)
         ],
     )
-    for ended in sums.ended:
-        _end(connection, team_id, ended)
+    if connection.execute("SELECT 1 FROM hold WHERE team_id = ? LIMIT 1", (team_id,)).fetchone() is not None:
+        for ended in sums.ended:
+            _end(connection, team_id, ended)
     connection.executemany(
         "INSERT OR IGNORE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)",
         [_entry_row(team_id, run.instance, entry) for entry in run.entries],
