@@ -13,8 +13,9 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final
+
+import msgspec
 
 from gateway.admission import Admissions, Granted, Wanted
 from gateway.config.catalog import Offer
@@ -37,8 +38,7 @@ LEDGER_RETRY_S: Final = 1.0
 log = logging.getLogger("gateway.metering")
 
 
-@dataclass(frozen=True, slots=True)
-class Opening:
+class Opening(msgspec.Struct, frozen=True):
     """All that metering must know of a request. `prompt_bytes` is the size of messages, tools and response_format;
     `max_tokens` the caller's own cap; `offers` the plan's candidates in order; `decision` goes into the journal as
     it is."""

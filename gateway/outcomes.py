@@ -6,8 +6,9 @@ functions, with times and prices from the intent: whoever does it writes the sam
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from gateway.journal.entries import Intent, Sent
 from gateway.records import ClosedEntry, PriceTaken
@@ -18,8 +19,7 @@ CLIENT_GONE: Final = "client_gone"
 NOTHING: Final = Usage(0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """`kind`, flags and amounts as in ClosedEntry. `usage` holds exact or estimated tokens."""
 
     kind: str

@@ -46,6 +46,8 @@ LIBRARIES: Final[Mapping[str, tuple[str, ...]]] = {
     "msgspec": (
         "providers.wire", "providers.views", "gateway.journal.entries", "gateway.store.documents",
         "gateway.store.redis.ledger", "gateway.store.sqlite.ledger",
+        # And values that are made for every attempt, where a frozen dataclass costs too much.
+        "gateway.records", "gateway.outcomes", "gateway.metering",
     ),
     # The supervisor tells the metrics of a worker that died.
     "prometheus_client": ("gateway.metrics", "gateway.cli.supervisor"),

@@ -38,7 +38,7 @@ class Supports:
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds. `first_token_s` runs until the first content of a stream, or a plain answer's end is due by `total_s`."""
+    """Seconds. `first_token_s` runs until the first content of a stream; a plain answer has until `total_s`."""
 
     connect_s: float = 5.0
     first_token_s: float = 60.0

@@ -8,7 +8,7 @@ stores: a third of the size, and fields may only ever be appended.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from operator import attrgetter
 from struct import Struct as Layout
 from typing import Any, Final
@@ -121,7 +121,7 @@ _decode_entry = msgspec.json.Decoder(Entry).decode
 _decode_closed = msgspec.json.Decoder(Closed).decode
 _decode = msgspec.json.Decoder().decode
 
-CLOSED_FIELDS: Final = tuple(f.name for f in fields(ClosedEntry))
+CLOSED_FIELDS: Final = ClosedEntry.__struct_fields__
 _values_of = attrgetter(*CLOSED_FIELDS)
 _PRICE: Final = 1 + CLOSED_FIELDS.index("price")
 _DROPPED: Final = 1 + CLOSED_FIELDS.index("dropped")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, defaultdict
-from dataclasses import replace
 from typing import Any
+
+import msgspec
 
 from gateway.records import ClosedEntry
 from gateway.store.base import Store
@@ -106,7 +107,7 @@ def test_two_senders_late_runs_and_lost_replies_neither_lose_nor_double(store_at
 def test_requests_count_with_their_last_entry_and_tokens_with_the_one_that_answered(store_at: OpenStore) -> None:
     async def act(store: Store) -> None:
         failed = entry(1, last=False, answered=False, charge_nano_usd=0, provider="cerebras")
-        won = replace(entry(2), inference_id=failed.inference_id, number=2)
+        won = msgspec.structs.replace(entry(2), inference_id=failed.inference_id, number=2)
         await store.settle(run_of([failed, won]))
         cells = {cell.provider: cell.counters for cell in await store.usage(**EVER)}
         assert cells["cerebras"] == {"provider_cost_nano_usd": 74_800}

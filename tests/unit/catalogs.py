@@ -23,7 +23,7 @@ def offer(provider: str, *, adapter: str = "openai", usd: tuple[float, float] | 
         max_concurrency=more.pop("max_concurrency", None),
     )
     model = more.pop("provider_model", f"{provider}-model")
-    prices = ()
+    prices: tuple[Price, ...] = ()
     if usd is not None:
         prices = (Price(input=int(usd[0] * NANO_PER_USD), output=int(usd[1] * NANO_PER_USD)),)
     return Offer(
