@@ -131,7 +131,7 @@ class GatewayProcess:
         """One act on the store that the process uses."""
 
         async def opened() -> T:
-            store = await open_store(state_dir=self.state_dir)
+            store = await open_store(state_dir=self.state_dir, redis_url=self._environ.get("REDIS_URL"))
             try:
                 return await act(store)
             finally:
@@ -178,6 +178,7 @@ class GatewayProcess:
             "PYTHONPATH": str(ROOT),
             "GATEWAY_STATE_DIR": str(self.state_dir),
             "GATEWAY_MAPPINGS": str(self.table_path),
+            **self._environ,
         }
         return subprocess.run(
             [sys.executable, "-m", "gateway", *arguments],
