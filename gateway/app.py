@@ -31,7 +31,7 @@ from gateway.ids import InferenceIds, new_instance_id, new_team_id
 from gateway.journal.adoption import Adoption
 from gateway.journal.local import LocalJournals
 from gateway.journal.writer import JournalWriter
-from gateway.log import Log
+from gateway.log import Forward, Log
 from gateway.metering import Meter
 from gateway.metrics import Metrics
 from gateway.records import Attempt
@@ -73,6 +73,7 @@ class Application:
         self.settings = settings
         self.readiness = Readiness()
         self._log = Log(settings.log_level)
+        Forward(self._log).install()
         self._metrics = Metrics()
         self._cors = Cors(settings.cors_origins)
 

@@ -7,6 +7,7 @@ and errors are written at once. Prompts and answers are never logged.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import sys
@@ -32,14 +33,14 @@ class Log:
     """One per process. Not a general logger: each line is an event name and its fields."""
 
     def __init__(self, level: str = "info", *, fd: int | None = None) -> None:
-        self._level = LEVELS[level]
+        self.level = LEVELS[level]
         self._fd = sys.stderr.fileno() if fd is None else fd
         self._gathered: list[bytes] = []
         self._flush_planned = False
 
     def request(self, **fields: Any) -> None:
         """One line for one finished request; written soon."""
-        if self._level > LEVELS["info"]:
+        if self.level > LEVELS["info"]:
             return
         self._gathered.append(self._line("info", "request", fields))
         if len(self._gathered) >= GATHERED_MAX:
@@ -49,13 +50,13 @@ class Log:
             asyncio.get_running_loop().call_later(FLUSH_S, self.flush)
 
     def info(self, event: str, **fields: Any) -> None:
-        self._now("info", event, fields)
+        self.emit("info", event, fields)
 
     def warning(self, event: str, **fields: Any) -> None:
-        self._now("warning", event, fields)
+        self.emit("warning", event, fields)
 
     def error(self, event: str, **fields: Any) -> None:
-        self._now("error", event, fields)
+        self.emit("error", event, fields)
 
     def flush(self) -> None:
         self._flush_planned = False
@@ -64,8 +65,9 @@ class Log:
             self._gathered.clear()
             self._write(data)
 
-    def _now(self, level: str, event: str, fields: dict[str, Any]) -> None:
-        if self._level <= LEVELS[level]:
+    def emit(self, level: str, event: str, fields: dict[str, Any]) -> None:
+        """Writes a line at once, if the level asks for it."""
+        if self.level <= LEVELS[level]:
             self._write(self._line(level, event, fields))
 
     def _line(self, level: str, event: str, fields: dict[str, Any]) -> bytes:
@@ -80,3 +82,26 @@ class Log:
         except (BlockingIOError, BrokenPipeError):
             # Nobody reads the log, or not fast enough: requests must not wait for that.
             return
+
+
+class Forward(logging.Handler):
+    """Brings what modules and libraries say to the standard logging into the one log."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = {"CRITICAL": "error"}.get(record.levelname, record.levelname.lower())
+        fields: dict[str, Any] = {"message": record.getMessage()}
+        if record.exc_info and record.exc_info[1] is not None:
+            fields["fault"] = f"{type(record.exc_info[1]).__name__}: {record.exc_info[1]}"
+        self._log.emit(level if level in LEVELS else "info", record.name, fields)
+
+    def install(self) -> None:
+        """Our own modules are heard from the log's level on, libraries from warnings on."""
+        for name, level in (("gateway", self._log.level), ("", LEVELS["warning"])):
+            logger = logging.getLogger(name)
+            logger.handlers = [self]
+            logger.setLevel(level)
+            logger.propagate = False
