@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -50,6 +51,8 @@ def run(args: argparse.Namespace) -> int:
 
 def serve(settings: Settings, overrides: dict[str, str]) -> int:
     """Runs the gateway with these settings. `overrides` are the variables that workers must see changed."""
+    # A reload that is asked for before the table was read needs nothing; by default it would end the process.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _check(settings)
     listener = listen(settings.host, settings.port)
     sockets = [listener]

@@ -31,17 +31,23 @@ def supervise(count: int, sockets: Sequence[socket.socket], environ: Mapping[str
     """Runs `count` workers until told to stop; the exit code."""
     metrics_dir = tempfile.mkdtemp(prefix="gateway-metrics-")
     try:
-        return asyncio.run(
-            _Supervisor(sockets, {**environ, "PROMETHEUS_MULTIPROC_DIR": metrics_dir}, drain_s).run(count)
-        )
+        return asyncio.run(_Supervisor(sockets, environ, metrics_dir, drain_s).run(count))
     finally:
         shutil.rmtree(metrics_dir, ignore_errors=True)
 
 
+def _ignore_hangup() -> None:
+    """In a new worker: a reload that comes before it can listen would end it. It reads the newest table anyway."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+
 class _Supervisor:
-    def __init__(self, sockets: Sequence[socket.socket], environ: Mapping[str, str], drain_s: float) -> None:
+    def __init__(
+        self, sockets: Sequence[socket.socket], environ: Mapping[str, str], metrics_dir: str, drain_s: float
+    ) -> None:
         self._fds = [sock.fileno() for sock in sockets]
-        self._environ = dict(environ)
+        self._environ = {**environ, "PROMETHEUS_MULTIPROC_DIR": metrics_dir}
+        self._metrics_dir = metrics_dir
         self._drain_s = drain_s
         self._living: dict[int, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
@@ -62,7 +68,8 @@ class _Supervisor:
             process = await self._spawn()
             code = await self._until_ended(process)
             del self._living[process.pid]
-            multiprocess.mark_process_dead(process.pid)  # type: ignore[no-untyped-call]
+            # By its folder's name: this process itself has none, as only workers count.
+            multiprocess.mark_process_dead(process.pid, self._metrics_dir)  # type: ignore[no-untyped-call]
             if self._stopping.is_set():
                 return
             if code == EXIT_UNFIT:
@@ -84,6 +91,7 @@ class _Supervisor:
             env=self._environ,
             # Ctrl-C reaches the whole terminal; the workers must hear of it from us, once.
             start_new_session=True,
+            preexec_fn=_ignore_hangup,
         )
         self._living[process.pid] = process
         return process
