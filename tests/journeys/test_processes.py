@@ -1,0 +1,224 @@
+"""The gateway as a process: it drains, it reloads, it works in several processes, and it loses nothing when killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.faults import reconcile
+from tests.journeys.caller import Heard, ask, events_of, listen, listening
+from tests.journeys.fault_provider import FaultProvider
+from tests.journeys.gateway_process import PATIENCE_S, GatewayProcess, running, table_of, until
+
+
+@contextmanager
+def one_provider(
+    folder: Path, *, workers: int = 1, arguments: str = ""
+) -> Iterator[tuple[GatewayProcess, FaultProvider]]:
+    with ExitStack() as stack:
+        provider = stack.enter_context(FaultProvider(truth=folder / "truth.jsonl", arguments=arguments))
+        table = table_of({"only": provider.base_url})
+        yield stack.enter_context(running(folder, table, workers=workers)), provider
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sigterm_lets_an_open_stream_finish(tmp_path: Path, workers: int) -> None:
+    with one_provider(tmp_path, workers=workers) as (gateway, provider):
+        provider.next("gap-30ms")
+        with listening(gateway, max_tokens=20) as (response, chunks):
+            raw = next(chunks)
+            gateway.process.send_signal(signal.SIGTERM)
+            until(lambda: not accepts(gateway), "the end of new connections")
+            raw += b"".join(chunks)
+        heard = Heard(response, raw, events_of(raw))
+
+        assert gateway.process.wait(PATIENCE_S) == 0
+        assert heard.is_done
+        assert heard.error is None
+        assert len(heard.text.split()) == 20
+        # What it cost is in the store when the process has ended; nobody is left to bring it there.
+        (entry,) = gateway.story(heard.inference_id)
+        assert (entry.completion_tokens, entry.estimated) == (20, False)
+
+
+def accepts(gateway: GatewayProcess) -> bool:
+    try:
+        with httpx.Client(verify=False) as client:
+            return client.get(f"{gateway.url}/healthz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def test_sigint_ends_it_as_well(tmp_path: Path) -> None:
+    with one_provider(tmp_path) as (gateway, _):
+        gateway.process.send_signal(signal.SIGINT)
+
+        assert gateway.process.wait(PATIENCE_S) == 0
+        assert "Traceback" not in gateway.log()
+
+
+def test_another_table_is_taken_without_a_new_process(tmp_path: Path) -> None:
+    with one_provider(tmp_path) as (gateway, provider), FaultProvider() as other:
+        before = gateway.readyz()["generation"]
+        table = table_of({"only": provider.base_url, "other": other.base_url}, routing={"order": ["other"]})
+        provider.next("gap-30ms")
+        with listening(gateway) as (response, chunks):
+            raw = next(chunks)
+            gateway.table_path.write_text(table)
+            gateway.process.send_signal(signal.SIGHUP)
+            until(lambda: gateway.readyz()["generation"] != before, "another generation")
+            raw += b"".join(chunks)
+
+        assert raw.endswith(b"data: [DONE]\n\n")
+        assert response.headers["x-inference-provider"] == "only"
+        assert ask(gateway).headers["x-inference-provider"] == "other"
+        assert gateway.process.poll() is None
+
+
+def test_a_bad_table_changes_nothing_and_says_why(tmp_path: Path) -> None:
+    with one_provider(tmp_path) as (gateway, _):
+        generation = gateway.readyz()["generation"]
+        good = gateway.table_path.read_text()
+        gateway.table_path.write_text(good.replace('"routing"', '"ruoting"'))
+
+        fault = until(lambda: gateway.readyz().get("mapping_fault"), "the fault in /readyz")
+
+        assert "ruoting" in fault
+        assert "routing" in fault
+        assert gateway.readyz()["generation"] == generation
+        assert ask(gateway).status_code == 200
+        assert any(line.get("event") == "mapping_refused" for line in gateway.log_lines()) or "ruoting" in gateway.log()
+
+        gateway.table_path.write_text(good)
+        until(lambda: "mapping_fault" not in gateway.readyz(), "the end of the fault")
+
+
+def test_every_worker_takes_another_table(tmp_path: Path) -> None:
+    with one_provider(tmp_path, workers=2) as (gateway, provider):
+        pids = gateway.worker_pids()
+        gateway.table_path.write_text(table_of({"renamed": provider.base_url}))
+        gateway.process.send_signal(signal.SIGHUP)
+
+        def all_renamed() -> bool:
+            # Each on a new connection, which any of the workers may take.
+            answers = [listen(gateway, max_tokens=1).response.headers["x-inference-provider"] for _ in range(20)]
+            return set(answers) == {"renamed"}
+
+        until(all_renamed, "the new name in every answer")
+        assert gateway.worker_pids() == pids
+
+
+def test_workers_share_the_load(tmp_path: Path) -> None:
+    with one_provider(tmp_path, workers=2, arguments="--chunk-ms 5") as (gateway, provider):
+        assert len(gateway.worker_pids()) == 2
+
+        outcomes = flood(gateway, callers=8, requests_each=5)
+
+        assert outcomes == Counter({"done": 40})
+        assert provider.requests == 40
+        assert gateway.stop() == 0
+        lines = gateway.export()
+        assert len(lines) == 40
+        assert {(line["prompt_tokens"], line["completion_tokens"]) for line in lines} == {(5, 16)}
+        instances = list((gateway.state_dir / "journal").iterdir())
+        assert len(instances) >= 2
+
+
+def test_a_killed_worker_loses_no_usage(tmp_path: Path) -> None:
+    with one_provider(tmp_path, workers=2, arguments="--chunk-ms 5") as (gateway, provider):
+        victim = gateway.worker_pids()[0]
+        killer = threading.Timer(0.35, os.kill, (victim, signal.SIGKILL))
+        killer.start()
+
+        outcomes = flood(gateway, callers=8, requests_each=12)
+        killer.join()
+
+        until(lambda: len(set(gateway.worker_pids()) - {victim}) == 2, "another worker in its place")
+        cut = outcomes["cut"]
+        assert 0 < cut <= 8
+        assert outcomes["done"] == 96 - cut
+        assert ask(gateway).status_code == 200
+
+        def all_booked() -> list[dict[str, object]] | None:
+            lines = gateway.export()
+            return lines if len(lines) >= provider.requests else None
+
+        lines = until(all_booked, "the dead worker's journal in the ledger")
+        judge(tmp_path, lines, allowed="inexact,off,unknown", at_most=cut)
+
+
+def test_a_killed_gateway_loses_no_usage(tmp_path: Path) -> None:
+    with one_provider(tmp_path, arguments="--chunk-ms 5") as (gateway, provider):
+        killer = threading.Timer(0.3, gateway.kill)
+        killer.start()
+        outcomes = flood(gateway, callers=6, requests_each=20)
+        killer.join()
+        assert outcomes["cut"] >= 1
+        answered = provider.requests
+
+        gateway.start()
+
+        assert ask(gateway).status_code == 200
+        lines = until(
+            lambda: found if len(found := gateway.export()) >= answered + 1 else None,
+            "the dead gateway's journal in the ledger",
+        )
+        judge(tmp_path, lines, allowed="inexact,off,unknown", at_most=6)
+
+
+def flood(gateway: GatewayProcess, *, callers: int, requests_each: int) -> Counter[str]:
+    """Streams and plain requests from several callers at once. `done`, `cut` by a dead process, or `refused`."""
+    outcomes: Counter[str] = Counter()
+    gateway.key()
+
+    def call(caller: int) -> None:
+        for i in range(requests_each):
+            tag = f"[[tag:{caller}-{i}]]"
+            messages = [{"role": "user", "content": f"Tell me of {tag} sea"}]
+            try:
+                if i % 2:
+                    outcomes["done" if ask_alone(gateway, messages) else "wrong"] += 1
+                else:
+                    heard = listen(gateway, messages=messages)
+                    outcomes["done" if heard.is_done else "cut"] += 1
+            except httpx.ConnectError:
+                outcomes["refused"] += 1
+            except httpx.TransportError:
+                outcomes["cut"] += 1
+
+    threads = [threading.Thread(target=call, args=(caller,)) for caller in range(callers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return outcomes
+
+
+def ask_alone(gateway: GatewayProcess, messages: object) -> bool:
+    """On a connection of its own, so that any worker may take it."""
+    with httpx.Client(verify=False, timeout=20) as client:
+        answer = client.post(
+            f"{gateway.url}/v1/chat/completions",
+            json={"model": "acme/chat", "messages": messages},
+            headers=gateway.headers(),
+        )
+    return answer.status_code == 200
+
+
+def judge(folder: Path, lines: list[dict[str, object]], *, allowed: str, at_most: int) -> None:
+    """The fault kit's own verdict, and no more of what a kill excuses than requests were under way."""
+    usage = folder / "usage.jsonl"
+    usage.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    arguments = ["--truth", str(folder / "truth.jsonl"), "--usage", str(usage), "--allow", allowed]
+    assert reconcile.main(arguments) == 0
+    excused = [line for line in lines if line["unknown"] or line["estimated"]]
+    assert len(excused) <= at_most
