@@ -37,7 +37,7 @@ models:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--limited", action="store_true", help="give the team a budget, so that every request holds")
-    parser.add_argument("--redis-url", help="a Redis as the store instead of SQLite")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a setting of the gateway")
     parser.add_argument("--gateway-port", type=int, default=9300)
     parser.add_argument("--gateway-cpu", default="1")
     parser.add_argument("--mock-port", type=int, default=9100)
@@ -69,8 +69,8 @@ def _environment(folder: Path, args: argparse.Namespace) -> dict[str, str]:
     ours = ("GATEWAY_", "REDIS_", "HTTPS_PROXY", "https_proxy")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     kept["PYTHONPATH"] = str(HERE.parent)
-    redis = {"REDIS_URL": args.redis_url} if args.redis_url else {}
-    return {**kept, **redis, "GATEWAY_MAPPINGS": str(table), "GATEWAY_STATE_DIR": str(folder / "state")}
+    given = dict(setting.split("=", 1) for setting in args.set)
+    return {**kept, **given, "GATEWAY_MAPPINGS": str(table), "GATEWAY_STATE_DIR": str(folder / "state")}
 
 
 def _team_and_key(environ: dict[str, str], *, limited: bool) -> str:

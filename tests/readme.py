@@ -137,9 +137,10 @@ def _providers() -> Iterator[Sequence[str]]:
 
 
 def _errors() -> Iterator[Sequence[str]]:
+    codes = _codes()
     given = set()
-    for kind in sorted(set(_kinds(GatewayError)), key=lambda kind: (kind.status, kind.__name__)):
-        given |= {(kind.status, kind.type, code) for code in (kind.default_code, *_codes().get(kind.__name__, ()))}
+    for kind in _kinds(GatewayError):
+        given |= {(kind.status, kind.type, code) for code in (kind.default_code, *codes.get(kind.__name__, ()))}
     for status, error_type, code in sorted(given, key=lambda row: (row[0], row[2] or "")):
         yield str(status), error_type, code or "", WHEN[f"{status} {code}" if code else str(status)]
 
