@@ -1,4 +1,4 @@
-"""A thousand mixed requests of four teams: `gateway usage` says what the providers counted, to the token and nano-dollar.
+"""A thousand mixed requests of four teams: `gateway usage` says what was counted, to the token and the nano-dollar.
 
 Three books are kept apart: the gateway's, read by its command line once it has stopped; what each simulated provider
 put on the wire; and what the callers were told, from which every cost is computed here again. Nscale's streams report
@@ -27,7 +27,7 @@ from gateway.config.demo_table import DOWN_MODEL
 from tests.clients.grid import PLACES, REFUSALS, fields
 from tests.journeys.caller import events_of
 from tests.journeys.gateway_process import PATIENCE_S, ROOT, GatewayProcess, running
-from tests.journeys.simulator_process import SimulatorProcess, Stats, simulators
+from tests.journeys.simulator_process import Stats, simulators
 from tests.store.redis_server import RedisServer
 
 REQUESTS: Final = 1000
@@ -47,8 +47,9 @@ UNPINNED: Final = (
     "deepseek-ai/DeepSeek-R1-0528:cheapest",
     "moonshotai/Kimi-K2.5:fastest",
     "openai/gpt-oss-120b",
+    "CohereLabs/c4ai-command-r7b-12-2024",  # half a nano-dollar a token: rounding shows
 )
-PROSE: Final = "the tide comes in and the tide goes out and nobody who sits by the harbour counts how often".split()
+WORDS: Final = ("the", "tide", "comes", "in", "and", "nobody", "counts", "how", "often", "it", "goes", "out")
 TOKENS: Final = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
 
 Table = Mapping[str, Any]
@@ -89,7 +90,7 @@ def requests(table: Table, seed: int) -> Iterator[Asked]:
             provider, feature, model = "", draw.choice(["plain", "streamed"]), draw.choice(UNPINNED)
         body = {"model": model, **fields(feature)}
         # Long enough that some of it is read from a provider's cache, which has a price of its own.
-        story = " ".join(draw.choices(PROSE, k=draw.randrange(300)))
+        story = " ".join(draw.choices(WORDS, k=draw.randrange(300)))
         body["messages"] = [{"role": "system", "content": story or "Be brief."}, *body["messages"]]
         if feature == "streamed" or (feature != "plain" and provider != "nscale" and draw.random() < 0.4):
             body |= {"stream": True, "stream_options": {"include_usage": True}}
