@@ -95,6 +95,8 @@ class Model:
     offers: tuple[Offer, ...]
     description: str | None = None
     recommended: bool = False
+    left_out: tuple[str, ...] = ()
+    """Providers of its row that are not served; `Catalog.left_out` says why."""
 
 
 @dataclass(frozen=True, slots=True)

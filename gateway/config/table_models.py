@@ -99,7 +99,8 @@ def _model(key: Scalar, node: Node, providers: Providers, adapters: Mapping[str,
         offer = _offer(key.text, provider, row, providers, report)
         if offer is not None:
             offers.append(offer)
-    return Model(key.text, tuple(offers), fields.get("description"), fields.get("recommended", False))
+    left_out = tuple(provider.text for provider, _ in section.items if provider.text in providers.left_out)
+    return Model(key.text, tuple(offers), fields.get("description"), fields.get("recommended", False), left_out)
 
 
 def _offer(hub_model: str, name: Scalar, node: Node, providers: Providers, report: Report) -> Offer | None:

@@ -138,7 +138,7 @@ def make_plan(
     wishes = ask.wishes
     policy = resolved.policy or _SORT_POLICY.get(wishes.sort or "", routing.policy)
     fit: list[Candidate] = []
-    skipped: list[Skipped] = []
+    skipped = [Skipped(name, "unkeyed", catalog.left_out[name]) for name in resolved.model.left_out]
     resting: list[Candidate] = []
     for offer in resolved.model.offers:
         reason = _unfit(offer, ask, resolved, catalog, principal, day)

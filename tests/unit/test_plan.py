@@ -175,6 +175,14 @@ def test_unknown_names_are_refused_with_what_would_be_right() -> None:
         plan(THREE, ask(MODEL + ":absent"))
 
 
+def test_providers_without_a_key_are_named_with_the_variable() -> None:
+    of = catalog(offer("a"))
+    model = replace(of.models[MODEL], offers=(), left_out=("absent",))
+    error = refusal(plan(replace(of, models={MODEL: model})))
+    assert isinstance(error, NotFound)
+    assert "absent: ABSENT_API_KEY is not set" in error.message
+
+
 def test_a_providers_own_route_understands_its_own_ids() -> None:
     assert pin(ask("b-model"), "b", THREE).model == MODEL
     assert pin(ask(MODEL), "b", THREE).suffix == "b"
