@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ class Team:
     unpriced: str | None = None
     accepts_from: tuple[str, ...] = ()
     """Names of teams whose keys may bill this one."""
-    ceilings: dict[str, object] | None = None
+    ceilings: dict[str, Any] | None = None
+    """`only`, `ignore`, and `max_price` with `input` and `output` as decimal text: tighter than the organisation's."""
     webhook: Webhook | None = None
     deleted_at_ms: int | None = None
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from gateway.ask import SUFFIX_POLICIES, Ask
-from gateway.config.catalog import Catalog, MaxPrice, Model, Offer, Price
+from gateway.config.catalog import Catalog, Ceilings, MaxPrice, Model, Offer, Price
 from gateway.errors import Forbidden, GatewayError, InvalidRequest, NoProviderAvailable, NotFound
+from gateway.money import parse_usd
 from gateway.routing.health import Seen
 from gateway.suggest import did_you_mean
 from gateway.tenants import Principal
@@ -48,6 +49,11 @@ class Plan:
     skipped: tuple[Skipped, ...] = ()
     draw: float = 0.0
     """The random number that was used, in [0, 1)."""
+
+    @property
+    def silence_s(self) -> float | None:
+        """How long until the first of those who asked for silence may be asked; None where nobody did."""
+        return min((skip.ready_in_s for skip in self.skipped if skip.code == "cooling"), default=None)
 
     def as_json(self) -> dict[str, Any]:
         """What was decided and seen, for the journal and for `gateway explain`."""
@@ -199,16 +205,20 @@ def _unfit(
         return Skipped(name, "wish", "not in provider.only")
     if name in wishes.ignore:
         return Skipped(name, "wish", "in provider.ignore")
-    ceilings = routing.ceilings
-    if (ceilings.only and name not in ceilings.only) or name in ceilings.ignore:
-        return Skipped(name, "access", "ruled out by the organisation's ceilings")
+    bounds = [(routing.ceilings, "the organisation's ceiling")]
+    if principal.billed.ceilings is not None:
+        bounds.append((_ceilings_of(principal.billed.ceilings), "the team's ceiling"))
+    for ceilings, whose in bounds:
+        if (ceilings.only and name not in ceilings.only) or name in ceilings.ignore:
+            return Skipped(name, "access", f"ruled out by {whose}")
     if not principal.may_use_provider(name):
         return Skipped(name, "access", "not among the providers that this key may use")
     price = offer.price_on(day)
     if price is None and (routing.unpriced == "refuse" or principal.billed.unpriced == "refuse"):
         return Skipped(name, "access", "no price of it is known, and unpriced offers are refused")
     dear = _too_dear(price, MaxPrice(wishes.price_input_max, wishes.price_output_max), "provider.max_price")
-    dear = dear or _too_dear(price, ceilings.max_price, "the organisation's ceiling")
+    for ceilings, whose in bounds:
+        dear = dear or _too_dear(price, ceilings.max_price, whose)
     if dear:
         return Skipped(name, "price", dear)
     if ask.features:
@@ -216,6 +226,13 @@ def _unfit(
         if lacking:
             return Skipped(name, "feature", lacking)
     return _too_long(offer, ask)
+
+
+def _ceilings_of(kept: dict[str, Any]) -> Ceilings:
+    """A team's ceilings as they are kept: amounts are decimal text, USD per million tokens."""
+    amounts: dict[str, str | None] = kept.get("max_price") or {}
+    prices = {kind: parse_usd(amount) for kind, amount in amounts.items() if amount is not None}
+    return Ceilings(tuple(kept.get("only") or ()), tuple(kept.get("ignore") or ()), MaxPrice(**prices))
 
 
 def _lacking(offer: Offer, features: frozenset[Feature], *, pinned: bool) -> str | None:

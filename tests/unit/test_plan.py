@@ -133,6 +133,14 @@ def test_teams_keys_and_the_organisation_rule_out_providers() -> None:
     assert names(plan(replace(THREE, routing=replace(THREE.routing, unpriced="refuse")))) == ["a", "b"]
 
 
+def test_a_team_may_tighten_what_the_organisation_allows() -> None:
+    tight = principal(team=replace(TEAM, ceilings={"ignore": ["a"], "max_price": {"output": "2"}}))
+    made = plan(THREE, who=tight)
+    assert names(made) == ["b"]
+    assert {skip.provider: skip.code for skip in made.skipped} == {"a": "access", "c": "price"}
+    assert names(plan(THREE, who=principal(team=replace(TEAM, ceilings={"only": ["c"], "max_price": None})))) == ["c"]
+
+
 def test_what_rests_is_passed_over_and_the_last_one_is_never_ejected() -> None:
     resting = Seen(state="open", ready=False, probe_free=True, ready_in_s=9)
     sooner = resting._replace(ready_in_s=3)
