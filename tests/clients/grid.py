@@ -109,7 +109,7 @@ CITY: Final[dict[str, Any]] = {
     "required": ["city"],
     "additionalProperties": False,
 }
-TOOLS: Final[list[dict[str, Any]]] = [
+TOOLS: Final[list[Any]] = [
     {"type": "function", "function": {"name": name, "description": text, "parameters": CITY}}
     for name, text in (("get_weather", "The weather of a city"), ("list_sights", "What there is to see"))
 ]
