@@ -18,7 +18,7 @@ import pytest
 
 from gateway import __version__
 from gateway.cli.main import parser
-from tests.architecture import ROOT
+from tests.architecture import ROOT, read_modules
 from tests.readme import README, SHORT, commands, with_blocks
 
 PAGE: Final = README.read_text(encoding="utf-8")
@@ -106,6 +106,14 @@ def test_what_is_not_there_yet_is_really_not_there() -> None:
     missing = set(re.findall(r"`gateway ([a-z]+)`", PAGE.partition("\nNot yet:\n")[2]))
     assert missing
     assert not missing & known
+
+
+def test_what_nothing_acts_on_is_read_by_nothing() -> None:
+    sentences = re.findall(r"In `mappings\.yaml` the keys\s([^.]*)", PAGE)
+    for key in re.findall(r"`(\w+)`", " ".join(sentences)):
+        used = re.compile(r"routing\." + re.sub(r"[A-Z]", lambda letter: f"_{letter[0].lower()}", key) + r"\b")
+        users = [m.name for m in read_modules().values() if used.search(m.path.read_text(encoding="utf-8"))]
+        assert users == [], f"{key} works by now: tell so in README.md"
 
 
 def test_the_page_links_to_files_that_exist() -> None:
