@@ -17,8 +17,9 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 from gateway.config.catalog import Offer, Routing
 from gateway.errors import AllProvidersFailed, GatewayError, NoProviderAvailable, UpstreamTimeout
 from gateway.records import Attempt
+from gateway.routing.candidate import Candidate
 from gateway.routing.health import HealthBook
-from gateway.routing.plan import Candidate, Plan
+from gateway.routing.plan import Plan
 from gateway.routing.policy import POLICY, Move, shown_to_caller
 from gateway.routing.retry_budget import RetryBudget
 from providers.wire import FailureKind, ProviderFailure

@@ -6,6 +6,7 @@ answer here, before it is handed over; for a stream by whoever relays it, with `
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
 from collections.abc import Callable
@@ -22,7 +23,8 @@ from gateway.metering import Bill, Meter, Opening
 from gateway.outcomes import CLIENT_GONE
 from gateway.records import Attempt, attempt_id
 from gateway.routing.health import HealthBook
-from gateway.routing.plan import Plan, make_plan, refusal, resolve
+from gateway.routing.naming import resolve
+from gateway.routing.plan import Plan, make_plan, refusal
 from gateway.routing.retry_budget import RetryBudget
 from gateway.tenants import Principal
 from providers.wire import ChatRequest, FailureKind, ProviderFailure, Reply, Usage, decode_json, encode_json
@@ -243,7 +245,7 @@ class Service:
         ask = call.ask
         plan = self.plan(ask, call.principal)
         if not plan.candidates:
-            raise refusal(plan)
+            plan = await self._plan_after_silence(call, plan)
         catalog = self.catalog
         routing = catalog.routing
         bill = await self.meter.open(
@@ -292,6 +294,20 @@ class Service:
             gone=call.gone,
         )
         return plan, request, bill, walk
+
+    async def _plan_after_silence(self, call: Call, plan: Plan) -> Plan:
+        """The plan once the first provider may be asked again, where all asked for silence that is short enough to be
+        waited out. Raises the empty plan's refusal, and ClientGone."""
+        silence_s = plan.silence_s
+        if silence_s is None or silence_s > self.catalog.routing.retry_after_wait_s:
+            raise refusal(plan)
+        await asyncio.sleep(silence_s)
+        if await call.gone():
+            raise ClientGone
+        plan = self.plan(call.ask, call.principal)
+        if not plan.candidates:
+            raise refusal(plan)
+        return plan
 
     def _today(self) -> str:
         """ISO day in the table's time zone; looked at once a minute, as it is asked for by every request."""

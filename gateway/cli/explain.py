@@ -17,7 +17,8 @@ from gateway.config.mapping_faults import MappingFaults
 from gateway.config.mappings import load
 from gateway.errors import GatewayError
 from gateway.routing.health import Seen
-from gateway.routing.plan import Plan, make_plan, resolve
+from gateway.routing.naming import resolve
+from gateway.routing.plan import Plan, make_plan
 from gateway.store.base import Store
 from gateway.tenants import Key, Principal, Team
 from providers.fields import Feature

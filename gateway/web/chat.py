@@ -17,7 +17,7 @@ from gateway.dialects import chat
 from gateway.errors import AllProvidersFailed, GatewayError, InternalError
 from gateway.log import Log
 from gateway.metrics import Metrics
-from gateway.routing.plan import pin
+from gateway.routing.naming import pin
 from gateway.service import Call, ClientGone, Served, Service, Streamed
 from gateway.tenants import Principal
 from gateway.web.auth import Authenticator

@@ -12,8 +12,9 @@ import pytest
 from gateway.config.catalog import Breaker, Offer, Routing
 from gateway.errors import AllProvidersFailed, GatewayError, InvalidRequest, UpstreamTimeout
 from gateway.failover import ClientGone, Walk, attempts_header
+from gateway.routing.candidate import Candidate
 from gateway.routing.health import HealthBook, Seen
-from gateway.routing.plan import Candidate, Plan
+from gateway.routing.plan import Plan
 from gateway.routing.policy import POLICY, Move
 from gateway.routing.retry_budget import RetryBudget
 from providers.wire import FailureKind, ProviderFailure

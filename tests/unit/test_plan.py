@@ -11,7 +11,8 @@ from gateway.ask import Ask, Wishes, split_model
 from gateway.config.catalog import Catalog, Ceilings, MaxPrice, Offer, Price
 from gateway.errors import Forbidden, InvalidRequest, NoProviderAvailable, NotFound
 from gateway.routing.health import Seen
-from gateway.routing.plan import Plan, make_plan, pin, refusal, resolve
+from gateway.routing.naming import pin, resolve
+from gateway.routing.plan import Plan, make_plan, refusal
 from gateway.tenants import Principal
 from providers.fields import Feature
 from providers.wire import ChatRequest

@@ -1,0 +1,69 @@
+"""What a model's name asks for: an id or an alias, with or without a suffix, or a provider's own route."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from gateway.ask import SUFFIX_POLICIES, Ask
+from gateway.config.catalog import Catalog, Model
+from gateway.errors import NotFound
+from gateway.suggest import did_you_mean
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A model's name understood: the model, and what its suffix asks for."""
+
+    model: Model
+    pinned: str | None = None
+    policy: str | None = None
+
+
+def resolve(ask: Ask, catalog: Catalog) -> Resolved:
+    """The model behind a name, an alias or either with a suffix. NotFound says what would be right."""
+    name = catalog.aliases.get(ask.model, ask.model)
+    model = catalog.models.get(name)
+    if model is None:
+        known = [*catalog.models, *catalog.aliases]
+        raise NotFound(
+            f"The model {ask.model!r} does not exist here.{did_you_mean(ask.model, known)} GET /v1/models lists all.",
+            param="model",
+        )
+    suffix = ask.suffix
+    if suffix is None:
+        return Resolved(model)
+    if suffix in SUFFIX_POLICIES:
+        return Resolved(model, policy=suffix)
+    if any(offer.provider.name == suffix for offer in model.offers):
+        return Resolved(model, pinned=suffix)
+    if suffix in catalog.left_out:
+        raise NotFound(f"{suffix} is not available: {catalog.left_out[suffix]}.", param="model")
+    good = [*SUFFIX_POLICIES, *dict.fromkeys(offer.provider.name for offer in model.offers)]
+    what = "does not serve" if suffix in catalog.providers else "is no known provider or policy for"
+    raise NotFound(
+        f"{suffix!r} {what} {model.id}; the suffixes are {', '.join(good)}.{did_you_mean(suffix, good)}",
+        param="model",
+    )
+
+
+def pin(ask: Ask, provider: str, catalog: Catalog) -> Ask:
+    """The ask of a provider's own route: that provider only, whose own model id is understood as well as the Hub's.
+
+    NotFound where there is no such provider, or it is left out.
+    """
+    if provider not in catalog.providers:
+        reason = catalog.left_out.get(provider)
+        what = f"is not available: {reason}" if reason else "is no provider of this gateway"
+        raise NotFound(f"{provider!r} {what}.{did_you_mean(provider, catalog.providers)}", code="provider_not_found")
+    model = ask.model
+    if catalog.aliases.get(model, model) not in catalog.models:
+        model = next(
+            (
+                offer.hub_model
+                for entry in catalog.models.values()
+                for offer in entry.offers
+                if offer.provider.name == provider and offer.provider_model == model
+            ),
+            model,
+        )
+    return replace(ask, model=model, suffix=provider)
