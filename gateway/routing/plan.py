@@ -90,10 +90,10 @@ def make_plan(
             chosen = min(free, key=lambda candidate: candidate.seen.ready_in_s)
             fit = [chosen]
             skipped = [s for s in skipped if not (s.code == "breaker" and s.provider == chosen.offer.provider.name)]
-    ordered = ordered(fit, ask, catalog, policy, day, draw)
+    fit = ordered(fit, ask, catalog, policy, day, draw)
     if not wishes.allow_fallbacks:
-        ordered = ordered[:1]
-    return Plan(resolved.model.id, policy, tuple(ordered), tuple(skipped), draw)
+        fit = fit[:1]
+    return Plan(resolved.model.id, policy, tuple(fit), tuple(skipped), draw)
 
 
 def refusal(plan: Plan) -> GatewayError:
