@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from gateway.ask import Ask
@@ -28,6 +29,9 @@ from gateway.routing.plan import Plan, make_plan, refusal
 from gateway.routing.retry_budget import RetryBudget
 from gateway.tenants import Principal
 from providers.wire import ChatRequest, FailureKind, ProviderFailure, Reply, Usage, decode_json, encode_json
+
+TIMER_S: Final = 0.005
+"""A timer of the event loop may be early by a millisecond, and silence is to be kept to its end."""
 
 AttemptSeen = Callable[[str, Attempt], None]
 """Told of every attempt with the provider's name."""
@@ -301,7 +305,7 @@ class Service:
         silence_s = plan.silence_s
         if silence_s is None or silence_s > self.catalog.routing.retry_after_wait_s:
             raise refusal(plan)
-        await asyncio.sleep(silence_s)
+        await asyncio.sleep(silence_s + TIMER_S)
         if await call.gone():
             raise ClientGone
         plan = self.plan(call.ask, call.principal)
