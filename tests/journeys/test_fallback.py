@@ -251,3 +251,16 @@ def test_a_provider_that_dies_costs_no_request_an_error(tmp_path: Path) -> None:
                     assert listen(gateway, max_tokens=2).is_done
                 else:
                     assert ask(gateway, max_tokens=2).status_code == 200
+
+
+def test_a_provider_that_keeps_failing_is_left_alone(tmp_path: Path) -> None:
+    with FaultProvider() as first, FaultProvider() as second:
+        table = table_of({"first": first.base_url, "second": second.base_url}, routing={"breaker": BREAKER})
+        first.next(*["500"] * 100)
+        with running(tmp_path, table) as gateway:
+            answers = [ask(gateway, max_tokens=2) for _ in range(30)]
+
+        assert {answer.status_code for answer in answers} == {200}
+        assert first.requests == BREAKER["failures"]
+        assert second.requests == 30
+        assert answers[-1].headers["x-gateway-attempts"] == "second:200"
