@@ -50,6 +50,25 @@ def test_sigterm_lets_an_open_stream_finish(tmp_path: Path, workers: int) -> Non
         assert (entry.completion_tokens, entry.estimated) == (20, False)
 
 
+def test_a_stream_that_outlasts_the_drain_is_charged_for_what_was_sent(tmp_path: Path) -> None:
+    with FaultProvider() as provider:
+        environ = {"GATEWAY_DRAIN_SECONDS": "1"}
+        with running(tmp_path, table_of({"only": provider.base_url}), environ=environ) as gateway:
+            provider.next("gap-100ms")
+            with listening(gateway, max_tokens=100) as (response, chunks):
+                next(chunks)
+                gateway.process.send_signal(signal.SIGTERM)
+                with pytest.raises(httpx.RemoteProtocolError):
+                    list(chunks)
+
+            assert gateway.process.wait(PATIENCE_S) == 0
+            (served,) = provider.ended(response.headers["inference-id"])
+            assert served["outcome"] == "client_gone"
+            (entry,) = gateway.story(response.headers["inference-id"])
+            assert entry.estimated
+            assert 5 <= entry.completion_tokens <= 20
+
+
 def accepts(gateway: GatewayProcess) -> bool:
     try:
         with httpx.Client(verify=False) as client:
