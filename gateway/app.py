@@ -21,6 +21,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 
 from gateway.administration import Administration
+from gateway.adoption import Adoption
 from gateway.config.catalog import Catalog, Offer
 from gateway.config.hub import Measured
 from gateway.config.mapping_faults import MappingFaults
@@ -28,7 +29,6 @@ from gateway.config.settings import Settings
 from gateway.errors import GatewayError, InternalError, MethodNotAllowed, NotFound
 from gateway.exchange import Exchange
 from gateway.ids import InferenceIds, new_instance_id, new_team_id
-from gateway.journal.adoption import Adoption
 from gateway.journal.local import LocalJournals
 from gateway.journal.writer import JournalWriter
 from gateway.log import Forward, Log

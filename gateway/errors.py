@@ -121,9 +121,7 @@ class AllProvidersFailed(GatewayError):
     type = "upstream_error"
     default_code = "all_providers_failed"
 
-    def __init__(
-        self, message: str, attempts: Sequence[dict[str, Any]], *, retry_after_s: float | None = None
-    ):
+    def __init__(self, message: str, attempts: Sequence[dict[str, Any]], *, retry_after_s: float | None = None):
         super().__init__(message, retry_after_s=retry_after_s)
         self.attempts = list(attempts)
 

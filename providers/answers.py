@@ -146,9 +146,7 @@ def openai_logprobs(reported: object) -> JsonObject | None:
     return reported if isinstance(content, list) else None
 
 
-def clean_envelope(
-    value: JsonObject, *, kind: str, fallback_id: Callable[[], str], fallback_model: str
-) -> JsonObject:
+def clean_envelope(value: JsonObject, *, kind: str, fallback_id: Callable[[], str], fallback_model: str) -> JsonObject:
     """The fields around the choices: no nulls but those OpenAI has, an id, a whole-second `created`."""
     clean: JsonObject = {
         "id": value["id"] if isinstance(value.get("id"), str) and value["id"] else fallback_id(),

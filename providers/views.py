@@ -48,7 +48,7 @@ class LogprobsView(Struct):
 class ChoiceView(Struct):
     index: int
     delta: DeltaView
-    finish_reason: str | None | UnsetType = UNSET
+    finish_reason: str | UnsetType | None = UNSET
     """Null until the end; a chunk without the word is tidied, since clients test for null."""
     logprobs: LogprobsView | None = None
 

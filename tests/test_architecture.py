@@ -26,8 +26,7 @@ MAY_KNOW: Final[Mapping[str, tuple[str, ...]]] = {
     "routing": ("ground", "config", "gateway.ask", "providers"),
     # Of what is offered the door to providers reads one value: how a provider is reached.
     "upstream": ("ground", "gateway.config.catalog", "providers"),
-    # Adoption closes a dead worker's attempts as the living would have, and leaves them to the store's interface.
-    "journal": ("ground", "gateway.outcomes", "gateway.store.base"),
+    "journal": ("ground",),
     "store": ("ground", "journal"),
     "story": ("ground", "config", "routing", "upstream", "journal", "store", "providers"),
     "web": ("ground", "config", "dialects", "routing", "journal", "gateway.store.base", "story", "providers"),
@@ -62,8 +61,6 @@ LIBRARIES: Final[Mapping[str, tuple[str, ...]]] = {
 """By library from outside: the rooms and modules that may know it. What is not listed may be imported nowhere."""
 
 SETTING_NAME: Final = re.compile(r"GATEWAY_[A-Z_]+|REDIS_URL|HF_ENDPOINT|HTTPS_PROXY|SSL_CERT_FILE")
-SPEAKS_IN_VARIABLES: Final = frozenset({"gateway.cli.serve", "gateway.cli.demo"})
-"""Turn flags into variables, since the workers they start read nothing else."""
 WRITES: Final = frozenset({"pwrite", "pwritev", "writev", "fdatasync", "fsync", "ftruncate", "truncate"})
 LINES_MAX: Final = 450
 
@@ -162,7 +159,7 @@ def test_no_file_eats_the_project() -> None:
 
 def test_only_the_settings_know_the_names_of_variables() -> None:
     knowing = {m.name for m in MODULES.values() if any(SETTING_NAME.fullmatch(text) for text in _strings(m.tree))}
-    assert knowing - {"gateway.config.settings"} == SPEAKS_IN_VARIABLES
+    assert knowing == {"gateway.config.settings"}
 
 
 def test_only_the_journal_writes_at_a_place_and_syncs() -> None:

@@ -45,8 +45,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     environ = {name: value for name, value in os.environ.items() if not name.startswith("REDIS_")}
-    environ.setdefault("GATEWAY_ADMIN_KEY", secrets.token_urlsafe(18))
-    environ.setdefault("GATEWAY_LOG_LEVEL", "warning")
     flags = {
         "port": args.port,
         "mappings": str(FOLDER / "mappings.yaml"),
@@ -54,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
         "workers": "1",
     }
     try:
-        settings = from_environ(environ, flags)
+        settings = from_environ(environ, flags, {"admin_key": secrets.token_urlsafe(18), "log_level": "warning"})
     except SettingsFaults as faults:
         raise CliFailure(str(faults)) from None
     listener = listen(settings.host, settings.port)

@@ -14,18 +14,11 @@ from gateway.cli.supervisor import supervise
 from gateway.cli.worker import BACKLOG, run_worker
 from gateway.config.mapping_faults import MappingFaults
 from gateway.config.mappings import load
-from gateway.config.settings import Settings, SettingsFaults, from_environ
+from gateway.config.settings import Settings, SettingsFaults, from_environ, with_flags
 from providers.registry import ADAPTERS
 
 ADMIN_HOST = "127.0.0.1"
 _FLAGS = ("host", "port", "workers", "mappings", "log_level")
-_NAMES = {
-    "host": "GATEWAY_HOST",
-    "port": "GATEWAY_PORT",
-    "workers": "GATEWAY_WORKERS",
-    "mappings": "GATEWAY_MAPPINGS",
-    "log_level": "GATEWAY_LOG_LEVEL",
-}
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -46,11 +39,11 @@ def run(args: argparse.Namespace) -> int:
         settings = from_environ(os.environ, flags)
     except SettingsFaults as faults:
         raise CliFailure(str(faults)) from None
-    return serve(settings, {_NAMES[name]: value for name, value in flags.items() if value is not None})
+    return serve(settings, with_flags(os.environ, flags))
 
 
-def serve(settings: Settings, overrides: dict[str, str]) -> int:
-    """Runs the gateway with these settings. `overrides` are the variables that workers must see changed."""
+def serve(settings: Settings, environ: dict[str, str]) -> int:
+    """Runs the gateway with these settings. `environ` says the same, to the workers."""
     # A reload that is asked for before the table was read needs nothing; by default it would end the process.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _check(settings)
@@ -63,7 +56,7 @@ def serve(settings: Settings, overrides: dict[str, str]) -> int:
     try:
         if settings.workers == 1:
             return run_worker(settings, *sockets)
-        return supervise(settings.workers, sockets, {**os.environ, **overrides}, settings.drain_s)
+        return supervise(settings.workers, sockets, environ, settings.drain_s)
     finally:
         for sock in sockets:
             sock.close()

@@ -237,12 +237,28 @@ def table() -> Iterator[tuple[str, str, str]]:
         yield entry.metadata["name"], entry.metadata["meaning"], entry.metadata["shown"]
 
 
-def from_environ(environ: Mapping[str, str], flags: Mapping[str, str | None] | None = None) -> Settings:
-    """Settings from an environment; `flags` (field name to text, None: not given) win over it.
+def with_flags(environ: Mapping[str, str], flags: Mapping[str, str | None]) -> dict[str, str]:
+    """An environment that says what `flags` say, for processes that read nothing else."""
+    made = dict(environ)
+    for entry in _settings():
+        flag = flags.get(entry.name)
+        if flag is not None:
+            made[entry.metadata["name"]] = flag
+            made.pop(f"{entry.metadata['name']}_FILE", None)
+    return made
+
+
+def from_environ(
+    environ: Mapping[str, str],
+    flags: Mapping[str, str | None] | None = None,
+    defaults: Mapping[str, Any] | None = None,
+) -> Settings:
+    """Settings from an environment; `flags` (field name to text, None: not given) win over it, and `defaults` (field
+    name to value) hold where both are silent.
 
     An empty variable counts as unset. Raises SettingsFaults with every fault at once.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = dict(defaults or {})
     faults: list[str] = []
     for entry in _settings():
         flag = (flags or {}).get(entry.name)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.journal.adoption import Adoption, clean_folders
+from gateway.adoption import Adoption, clean_folders
 from gateway.journal.reader import SHIPPED_NAME, closed_entries, segments
 from gateway.journal.writer import JournalWriter
 from gateway.records import Run, Settled

@@ -80,7 +80,7 @@ def test_expired_keys_and_ended_overlaps_are_not_found(store_at: OpenStore) -> N
     async def act(store: Store) -> None:
         await store.create_team(SEARCH)
         await store.create_key(KEY)
-        rotated = replace(KEY, digest="e" * 64, old_digest=KEY.digest, old_digest_until_ms=NOW_MS + 60_000)
+        rotated = replace(KEY, digest="e" * 64, old_digest=KEY.digest, old_digest_until_ms=NOW_MS + 3_600_000)
         await store.save_key(rotated)
         assert await store.find_key("e" * 64) == (rotated, SEARCH)
         assert await store.find_key(KEY.digest) == (rotated, SEARCH)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.config.settings import Settings, SettingsFaults, from_environ, table
+from gateway.config.settings import Settings, SettingsFaults, from_environ, table, with_flags
 
 
 def faults_of(environ: dict[str, str]) -> tuple[str, ...]:
@@ -130,3 +130,13 @@ def test_the_table_has_a_line_for_every_setting() -> None:
     assert len({name for name, _, _ in rows}) == len(rows)
     assert {"GATEWAY_MAPPINGS", "REDIS_URL", "GATEWAY_HTTP_TRANSPORT", "SSL_CERT_FILE"} <= {row[0] for row in rows}
     assert all(meaning and default for _, meaning, default in rows)
+
+
+def test_flags_become_the_variables_of_other_processes() -> None:
+    told = with_flags({"GATEWAY_PORT_FILE": "/x", "PATH": "/bin"}, {"port": "9", "host": None})
+    assert told == {"PATH": "/bin", "GATEWAY_PORT": "9"}
+
+
+def test_defaults_hold_where_nothing_else_is_said() -> None:
+    assert from_environ({}, defaults={"log_level": "warning"}).log_level == "warning"
+    assert from_environ({"GATEWAY_LOG_LEVEL": "error"}, defaults={"log_level": "warning"}).log_level == "error"
