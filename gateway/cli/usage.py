@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import Any, Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
 
 from gateway.administration import wall_clock_ms
 from gateway.cli.failure import CliFailure
@@ -16,12 +17,17 @@ from gateway.config.mappings import load
 from gateway.config.settings import Settings
 from gateway.journal.entries import NewerFormat
 from gateway.journal.local import LocalJournals
+from gateway.ledger_period import read_period, unshipped_entries
+from gateway.losses import CAUSES, COUNTS, Losses, losses
+from gateway.money import format_usd
 from gateway.records import ClosedEntry
 from gateway.reports import Reports
 from gateway.store.base import Store
 from gateway.usage_export import as_csv, as_jsonl
-from gateway.usage_report import Report, Teams, UsageQuery, figures, read_query
+from gateway.usage_report import Report, Teams, UsageQuery, figures, read_query, whole_hours
 from providers.registry import ADAPTERS
+
+T = TypeVar("T")
 
 JOURNAL_FOLDER: Final = "journal"
 """Under the state folder; what this host's workers have not shipped yet is there."""
@@ -42,6 +48,11 @@ def add_parser(subparsers: Any) -> None:
     )
     usage.add_argument("--format", choices=("table", "json", "csv"), default="table")
     usage.add_argument("--json", action="store_true", help="as --format json")
+    usage.add_argument(
+        "--losses",
+        action="store_true",
+        help="instead: what was paid to each provider and charged to no team, by cause",
+    )
     usage.set_defaults(run=run_usage)
     acts = usage.add_subparsers(metavar="ACT")
     export = acts.add_parser(
@@ -64,8 +75,10 @@ def _add_period(parser: argparse.ArgumentParser) -> None:
 
 
 def run_usage(args: argparse.Namespace) -> int:
+    if args.losses:
+        return run_losses(args)
     settings = settings_of_environment()
-    zone = _zone(settings)
+    zone = zone_of_table(settings)
 
     async def ask(store: Store) -> Report:
         reports = Reports(store, lambda: zone)
@@ -81,9 +94,49 @@ def run_usage(args: argparse.Namespace) -> int:
     return 0
 
 
+def run_losses(args: argparse.Namespace) -> int:
+    """What is not shipped yet is in neither ledger; it is told on stderr."""
+    if args.format == "csv":
+        raise CliFailure("--losses is printed as a table or as JSON")
+    settings = settings_of_environment()
+    zone = zone_of_table(settings)
+
+    async def ask(store: Store) -> tuple[Losses, int]:
+        reports = Reports(store, lambda: zone)
+        query = whole_hours(_query(args, reports, None))
+        team_ids = await _team_ids(args, reports)
+        period = await read_period(store, query.from_ms, query.to_ms, team_ids)
+        asked = (await reports.teams()).by_id if team_ids is None else team_ids
+        return losses(period), len(await unshipped_entries(settings.state_dir / JOURNAL_FOLDER, store, asked))
+
+    found, waiting = with_journals(settings, ask)
+    if args.json or args.format == "json":
+        print_json(found.as_json())
+    else:
+        _print_losses(found)
+    tell_waiting(waiting)
+    return 0
+
+
+def with_journals(settings: Settings, act: Callable[[Store], Awaitable[T]]) -> T:
+    """As `with_store`, for acts that also read this host's journals."""
+    try:
+        return with_store(settings, act)
+    except NewerFormat as newer:
+        raise CliFailure(f"a journal of this host was {newer}", 1) from None
+
+
+def tell_waiting(count: int) -> None:
+    """Says on stderr that the ledger is not complete yet."""
+    if count:
+        sys.stderr.write(
+            f"note: {count} entries of this host's journals are not in the store yet, and so not in this\n"
+        )
+
+
 def run_export(args: argparse.Namespace) -> int:
     settings = settings_of_environment()
-    zone = _zone(settings)
+    zone = zone_of_table(settings)
 
     journals = LocalJournals(settings.state_dir / JOURNAL_FOLDER)
 
@@ -92,10 +145,7 @@ def run_export(args: argparse.Namespace) -> int:
         attempts = await reports.attempts(_query(args, reports, None), await _team_ids(args, reports))
         return attempts, await reports.teams()
 
-    try:
-        attempts, teams = with_store(settings, ask)
-    except NewerFormat as newer:
-        raise CliFailure(f"a journal of this host was {newer}", 1) from None
+    attempts, teams = with_journals(settings, ask)
     if args.json or args.format == "jsonl":
         sys.stdout.writelines(as_jsonl(attempts, teams.name))
     else:
@@ -117,7 +167,7 @@ async def _team_ids(args: argparse.Namespace, reports: Reports) -> list[str] | N
     return None if args.team is None else await reports.team_ids(args.team)
 
 
-def _zone(settings: Settings) -> str:
+def zone_of_table(settings: Settings) -> str:
     """The table's time zone; a host without a table, such as one for billing, reports in UTC."""
     if not settings.mappings.exists():
         return "UTC"
@@ -141,3 +191,12 @@ def _print_report(report: Report) -> None:
     elif not rows:
         rows.append([str(total[name]) for name in SHOWN])
     print_table(header, rows, right=[name.upper() for name in SHOWN])
+
+
+def _print_losses(found: Losses) -> None:
+    names = ("provider_cost", "charged", "lost", *CAUSES, *COUNTS)
+    rows = []
+    for label, one in (*((one.provider or "-", one) for one in found.providers), ("total", found.total)):
+        amounts = (one.provider_cost_nano_usd, one.charge_nano_usd, one.lost_nano_usd, *one.parts.values())
+        rows.append((label, *map(format_usd, amounts), *map(str, one.counts.values())))
+    print_table(("PROVIDER", *map(str.upper, names)), rows, right=[name.upper() for name in names])

@@ -104,3 +104,15 @@ def test_a_wrong_question_is_bad_input(words: list[str], says: str) -> None:
     with pytest.raises(CliFailure, match=says) as caught:
         gateway("usage", *words)
     assert caught.value.exit_code == 2
+
+
+def test_losses_add_up_and_tell_what_is_not_shipped(capsys: pytest.CaptureFixture[str]) -> None:
+    assert gateway("usage", "--losses", "--json") == 0
+    told = capsys.readouterr()
+    found = json.loads(told.out)
+    assert [row["provider"] for row in found["data"]] == ["groq"]
+    # These samples were charged and cost nothing, so what is lost is below zero, and still explained.
+    assert (found["total"]["cost_usd"], found["total"]["lost_usd"]) == ("0.00000001", "-0.00000001")
+    assert "1 entries of this host" in told.err
+    gateway("usage", "--losses")
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["PROVIDER", "groq", "total"]
