@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 
 from gateway import __version__
-from gateway.cli import config, demo, explain, mappings, serve, tenants, usage
+from gateway.cli import config, demo, explain, invoice, mappings, serve, tenants, usage
 from gateway.cli.failure import CliFailure
 from gateway.config.settings import table
 
-_MODULES = (demo, serve, config, explain, tenants, usage, mappings)
+_MODULES = (demo, serve, config, explain, tenants, usage, invoice, mappings)
 
 
 def parser() -> argparse.ArgumentParser:
