@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ class Outcome:
 
 
 class Crowd:
-    """Sixteen callers, plain and streamed in turn, and the one who kills."""
+    """Sixteen callers, plain and streamed in turn, one of whom kills."""
 
     def __init__(self, gateway: GatewayProcess, first: SimulatorProcess) -> None:
         self._url = f"{gateway.url}/v1/chat/completions"
@@ -57,20 +58,28 @@ class Crowd:
     async def _caller(self, client: httpx.AsyncClient, numbers: Iterator[int]) -> None:
         for number in numbers:
             self.outcomes.append(await self._ask(client, streamed=number % 3 > 0))
-            if len(self.outcomes) >= KILLED_AFTER and not self._is_dead:
-                self._is_dead = True
-                self._first.kill()
+
+    def _kill_if_due(self, heard: bytes) -> None:
+        """In the middle of an answer, so that one at least is broken after its first token."""
+        if len(self.outcomes) >= KILLED_AFTER and b'"content":"' in heard and not self._is_dead:
+            self._is_dead = True
+            self._first.kill()
 
     async def _ask(self, client: httpx.AsyncClient, *, streamed: bool) -> Outcome:
         began_dead = self._is_dead
         body = {"model": MODEL, "stream": streamed, "messages": [{"role": "user", "content": "Tell me of the sea"}]}
-        answer = await client.post(self._url, json=body)
-        assert answer.status_code == 200, answer.text
+        heard = b""
+        async with client.stream("POST", self._url, json=body) as answer:
+            async for part in answer.aiter_raw():
+                heard += part
+                if streamed:
+                    self._kill_if_due(heard)
+        assert answer.status_code == 200, heard
         attempts = answer.headers["x-gateway-attempts"]
         if not streamed:
-            message = answer.json()["choices"][0]["message"]
+            message = json.loads(heard)["choices"][0]["message"]
             return Outcome(attempts, False, message["content"], None, began_dead)
-        events = events_of(answer.content)
+        events = events_of(heard)
         content = "".join(choice["delta"].get("content") or "" for event in events for choice in choices(event))
         return Outcome(attempts, True, content, events[-1].get("error"), began_dead)
 
@@ -78,7 +87,7 @@ class Crowd:
 def test_no_error_before_the_first_token(tmp_path: Path) -> None:
     with simulators() as first, simulators() as others:
         # Slow enough that at the moment of the kill answers are under way, some begun and some not.
-        first.behave(FIRST, "ttft_ms=15; gap_ms=2")
+        first.behave(FIRST, "ttft_ms=15; gap_ms=3; words=60")
         base_urls = {**others.base_urls, FIRST: first.base_urls[FIRST]}
         table = demo_table((ROOT / "mappings.yaml").read_text(), base_urls, KEY)
         with running(tmp_path, table) as gateway:
