@@ -151,7 +151,10 @@ class Walk:
             rule = POLICY[failure.kind]
             self.book.fail(offer, now_s, blames=rule.blames)
             if rule.cools and failure.retry_after_s is not None:
-                self.book.cool(offer.provider.name, now_s + failure.retry_after_s)
+                if failure.model_only:
+                    self.book.cool_offer(offer, now_s + failure.retry_after_s)
+                else:
+                    self.book.cool(offer.provider.name, now_s + failure.retry_after_s)
             attempt = self._record(offer, started_s, failure)
             self.last_failure = failure
             self.on_failure(offer, attempt, failure)

@@ -133,16 +133,19 @@ def read_failure(rules: FailureRules, status: int, headers: Headers, body: bytes
     """The failure that an answer with an error status stands for."""
     error = read_error(body)
     retry_after_s = None
+    model_only = False
     if status in rules.throttles:
         retry_after_s = read_retry_after_s(headers)
         if retry_after_s is None and error.retry_after_s is not None:
             retry_after_s = min(error.retry_after_s, RETRY_AFTER_MAX_S)
+            model_only = True  # hf-inference's `estimated_time` until one model is loaded
     return ProviderFailure(
         kind_of_error(rules, status, error),
         clean_message(error.text, status),
         status=status,
         code=error.code or error.kind,
         retry_after_s=retry_after_s,
+        model_only=model_only,
     )
 
 

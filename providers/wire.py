@@ -166,6 +166,7 @@ class ProviderFailure(Exception):
         status: int | None = None,
         code: str | None = None,
         retry_after_s: float | None = None,
+        model_only: bool = False,
         usage: Usage | None = None,
         text_chars: int = 0,
     ) -> None:
@@ -175,6 +176,8 @@ class ProviderFailure(Exception):
         self.status = status
         self.code = code
         self.retry_after_s = retry_after_s
+        self.model_only = model_only
+        """What it says of time holds for this model only, not for the account: it is being loaded."""
         self.usage = usage
         self.text_chars = text_chars
         """Text that was generated, as far as it could be seen, before the failure."""

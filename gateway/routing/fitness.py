@@ -35,7 +35,7 @@ def unfit(
     wishes, routing = ask.wishes, catalog.routing
     if resolved.pinned is not None:
         if name != resolved.pinned:
-            return Skipped(name, "wish", f"the model's suffix asks for {resolved.pinned} only")
+            return Skipped(name, "pin", f"the model's suffix asks for {resolved.pinned} only")
     elif offer.status != "live":
         return Skipped(name, "staging", f"its status is {offer.status}; only `:{name}` reaches it")
     if wishes.only and name not in wishes.only:

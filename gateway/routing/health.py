@@ -13,7 +13,7 @@ The breaker of an offer is a table of transitions:
     half open  the probe is given back (its caller left)      half open, free again
 
 A window is `breaker.window_s` of one-second buckets. Times are monotonic seconds, given by the caller; this module
-asks no clock. `Retry-After` silences a provider's account, not one offer.
+asks no clock. `Retry-After` silences a provider's account; a model that is being loaded only itself.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ class _OfferHealth:
     __slots__ = (
         "attempts",
         "buckets",
+        "cooling_until_s",
         "failures",
         "first_content_ms",
         "in_flight",
@@ -69,6 +70,7 @@ class _OfferHealth:
     def __init__(self) -> None:
         self.state = State.CLOSED
         self.opened_at_s = 0.0
+        self.cooling_until_s = 0.0
         self.probing = False
         self.in_flight = 0
         self.buckets: deque[list[int]] = deque()  # [second, attempts, failures]
@@ -107,6 +109,8 @@ class HealthBook:
         cooling_s = max(0.0, self._cooling_until_s.get(offer.provider.name, 0.0) - now_s)
         if health is None:
             return Seen(cooling_s=cooling_s) if cooling_s else _UNSEEN
+        if health.cooling_until_s - now_s > cooling_s:
+            cooling_s = health.cooling_until_s - now_s
         ready_in_s = 0.0
         if health.state is State.OPEN:
             ready_in_s = health.opened_at_s + self.breaker.open_s - now_s
@@ -183,6 +187,11 @@ class HealthBook:
     def cool(self, provider: str, until_s: float) -> None:
         """The account asked for silence until then."""
         self._cooling_until_s[provider] = max(until_s, self._cooling_until_s.get(provider, 0.0))
+
+    def cool_offer(self, offer: Offer, until_s: float) -> None:
+        """Only this model asked for silence: it is being loaded."""
+        health = self._of(offer)
+        health.cooling_until_s = max(until_s, health.cooling_until_s)
 
     def _of(self, offer: Offer) -> _OfferHealth:
         key = (offer.provider.name, offer.provider_model)

@@ -98,10 +98,12 @@ def make_plan(
 
 def refusal(plan: Plan) -> GatewayError:
     """Why a plan without candidates has none, as the caller's answer."""
-    codes = {skip.code for skip in plan.skipped}
-    reasons = "; ".join(f"{skip.provider}: {skip.reason}" for skip in plan.skipped)
+    # Who was passed over for want of being named says nothing about the one who was.
+    telling = [skip for skip in plan.skipped if skip.code != "pin"]
+    codes = {skip.code for skip in telling}
+    reasons = "; ".join(f"{skip.provider}: {skip.reason}" for skip in telling)
     if codes & {"breaker", "cooling", "busy"}:
-        soonest = min(skip.ready_in_s for skip in plan.skipped if skip.code in ("breaker", "cooling", "busy"))
+        soonest = min(skip.ready_in_s for skip in telling if skip.code in ("breaker", "cooling", "busy"))
         return NoProviderAvailable(
             f"No provider of {plan.hub_model} can be asked right now ({reasons}).", retry_after_s=max(1.0, soonest)
         )

@@ -142,6 +142,15 @@ def test_a_long_retry_after_moves_on_and_silences_the_account() -> None:
     assert made.book.look(ABC[0], time.monotonic()).cooling_s > 29
 
 
+def test_a_model_that_is_being_loaded_silences_only_itself() -> None:
+    up = Upstreams(a=[failure(K.OVERLOADED, 503, retry_after_s=20.0, model_only=True)], b=["fine"])
+    made = walk(up, *ABC[:2])
+    assert answer(made, up) == "fine"
+    now_s = time.monotonic()
+    assert made.book.look(ABC[0], now_s).cooling_s > 19
+    assert made.book.look(offer("a", provider_model="other"), now_s).cooling_s == 0
+
+
 def test_with_no_patience_for_retry_after_it_moves_on_at_once() -> None:
     up = Upstreams(a=[failure(K.RATE_LIMITED, 429, retry_after_s=1.0)], b=["fine"])
     assert answer(walk(up, *ABC[:2], retry_after_wait_s=0.0), up) == "fine"

@@ -184,6 +184,13 @@ def test_unknown_names_are_refused_with_what_would_be_right() -> None:
         plan(THREE, ask(MODEL + ":absent"))
 
 
+def test_a_pinned_refusal_speaks_of_the_pinned_one_alone() -> None:
+    of = catalog(offer("groq", adapter="groq"), offer("b"))
+    error = refusal(plan(of, ask(MODEL + ":groq", features=frozenset({Feature.LOGPROBS}))))
+    assert isinstance(error, InvalidRequest)
+    assert "b:" not in error.message
+
+
 def test_providers_without_a_key_are_named_with_the_variable() -> None:
     of = catalog(offer("a"))
     model = replace(of.models[MODEL], offers=(), left_out=("absent",))
