@@ -67,11 +67,16 @@ def add_parser(subparsers: Any) -> None:
 
 
 def _add_period(parser: argparse.ArgumentParser) -> None:
+    add_moments(parser)
+    parser.add_argument("--team", metavar="T", action="append", help="only this team; again for more")
+
+
+def add_moments(parser: argparse.ArgumentParser) -> None:
+    """`--from` and `--to`, for every command that asks about a period."""
     parser.add_argument(
         "--from", dest="from_text", metavar="TIME", help="ISO date or time (default: this month's first)"
     )
     parser.add_argument("--to", dest="to_text", metavar="TIME", help="ISO date or time, exclusive (default: now)")
-    parser.add_argument("--team", metavar="T", action="append", help="only this team; again for more")
 
 
 def run_usage(args: argparse.Namespace) -> int:
@@ -82,7 +87,7 @@ def run_usage(args: argparse.Namespace) -> int:
 
     async def ask(store: Store) -> Report:
         reports = Reports(store, lambda: zone)
-        return await reports.usage(_query(args, reports, args.group_by), await _team_ids(args, reports))
+        return await reports.usage(query_of(args, reports, args.group_by), await _team_ids(args, reports))
 
     report = with_store(settings, ask)
     if args.json or args.format == "json":
@@ -103,7 +108,7 @@ def run_losses(args: argparse.Namespace) -> int:
 
     async def ask(store: Store) -> tuple[Losses, int]:
         reports = Reports(store, lambda: zone)
-        query = whole_hours(_query(args, reports, None))
+        query = whole_hours(query_of(args, reports, None))
         team_ids = await _team_ids(args, reports)
         period = await read_period(store, query.from_ms, query.to_ms, team_ids)
         asked = (await reports.teams()).by_id if team_ids is None else team_ids
@@ -142,7 +147,7 @@ def run_export(args: argparse.Namespace) -> int:
 
     async def ask(store: Store) -> tuple[list[ClosedEntry], Teams]:
         reports = Reports(store, lambda: zone, journals)
-        attempts = await reports.attempts(_query(args, reports, None), await _team_ids(args, reports))
+        attempts = await reports.attempts(query_of(args, reports, None), await _team_ids(args, reports))
         return attempts, await reports.teams()
 
     attempts, teams = with_journals(settings, ask)
@@ -153,7 +158,8 @@ def run_export(args: argparse.Namespace) -> int:
     return 0
 
 
-def _query(args: argparse.Namespace, reports: Reports, group_by: str | None) -> UsageQuery:
+def query_of(args: argparse.Namespace, reports: Reports, group_by: str | None) -> UsageQuery:
+    """What the flags ask about. Raises InvalidRequest."""
     return read_query(
         from_text=args.from_text,
         to_text=args.to_text,
