@@ -131,7 +131,11 @@ class GatewayProcess:
         """One act on the store that the process uses."""
 
         async def opened() -> T:
-            store = await open_store(state_dir=self.state_dir, redis_url=self._environ.get("REDIS_URL"))
+            store = await open_store(
+                state_dir=self.state_dir,
+                redis_url=self._environ.get("REDIS_URL"),
+                redis_mode=self._environ.get("GATEWAY_REDIS_MODE", "single"),
+            )
             try:
                 return await act(store)
             finally:
