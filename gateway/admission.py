@@ -11,7 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final, NoReturn
 
@@ -73,6 +73,9 @@ class Admissions:
         self._flight: asyncio.Task[None] | None = None
         self._renewing: asyncio.Task[None] | None = None
         self._slots: dict[tuple[str, str], set[str]] = {}
+        self._running: dict[str, Admit] = {}
+        self._open = asyncio.Event()
+        self._open.set()
 
     async def ask(self, wanted: Wanted) -> Granted:
         """Raises BudgetExceeded, RateLimited or LedgerUnavailable."""
@@ -82,10 +85,11 @@ class Admissions:
         for attempt in range(CAP_TRIES):
             hold = _hold(wanted, strict, cap)
             try:
-                answer = await self._admit(_question(wanted, scopes, hold))
+                answer = await self._answer(wanted, scopes, hold)
             except StoreAway as error:
                 return self._without_store(wanted, strict, error)
             if isinstance(answer, Admission):
+                self._running[wanted.inference_id] = _question(wanted, scopes, hold, _now_ms())
                 self._remember_slots(wanted, scopes)
                 own_cap = cap if strict and wanted.max_tokens is None else None
                 return Granted(hold if strict else None, own_cap, limit_headers(wanted.principal, scopes, answer))
@@ -95,19 +99,44 @@ class Admissions:
             cap = smaller
         raise AssertionError("the last try grants or refuses")
 
+    async def _answer(self, wanted: Wanted, scopes: tuple[Scope, ...], hold: int) -> Admission | Refusal:
+        """The store's word. One that came too late by its clock and not by ours told us how far the clocks are apart;
+        then it is asked once more."""
+        ahead_ms = self.clock_ahead_ms
+        answer = await self._admit(_question(wanted, scopes, hold, _now_ms() + ahead_ms))
+        if isinstance(answer, Refusal) and answer.reason == "late" and self.clock_ahead_ms != ahead_ms:
+            answer = await self._admit(_question(wanted, scopes, hold, _now_ms() + self.clock_ahead_ms))
+        return answer
+
     @staticmethod
     def is_refusal(error: BaseException) -> bool:
         """Whether an exception of `ask` means that the store surely holds nothing for the request."""
         return isinstance(error, BudgetExceeded | RateLimited)
 
     def forget(self, team_id: str, key_id: str, inference_id: str) -> None:
-        """The request has ended: its slots are not renewed any more."""
+        """The request has ended: nothing is held for it again, and its slots are not renewed any more."""
+        self._running.pop(inference_id, None)
         for place in ((team_id, "team"), (team_id, f"key:{key_id}")):
             held = self._slots.get(place)
             if held is not None:
                 held.discard(inference_id)
                 if not held:
                     del self._slots[place]
+
+    async def hold_again(self) -> None:
+        """Holds anew what running requests hold, in a store that may have lost it. Raises StoreAway."""
+        if self._running:
+            not_after_ms = _now_ms() + self.clock_ahead_ms + ADMIT_WAIT_MS
+            await self._store.hold_again(
+                [replace(question, not_after_ms=not_after_ms) for question in self._running.values()]
+            )
+
+    def pause(self) -> None:
+        """Questions wait: the store may have forgotten what is held."""
+        self._open.clear()
+
+    def resume(self) -> None:
+        self._open.set()
 
     def _remember_slots(self, wanted: Wanted, scopes: Sequence[Scope]) -> None:
         for scope in scopes:
@@ -141,10 +170,13 @@ class Admissions:
         """Asks until nobody waits. A task of its own, so that a caller who leaves takes nobody's answer along."""
         try:
             while self._asking:
+                await self._open.wait()
                 asking, self._asking = self._asking, []
                 await self._ask_store(asking)
         finally:
             self._flight = None
+            if self._asking:  # whoever asked while this flight broke off is not left waiting for the next one
+                self._flight = asyncio.get_running_loop().create_task(self._fly())
 
     async def _ask_store(self, asking: list[tuple[Admit, asyncio.Future[Admission | Refusal]]]) -> None:
         asked_ms = _now_ms()
@@ -238,7 +270,7 @@ def _smaller_cap(wanted: Wanted, scopes: Sequence[Scope], answer: Refusal, cap: 
     return smaller if OUTPUT_TOKENS_MIN <= smaller < cap else None
 
 
-def _question(wanted: Wanted, scopes: tuple[Scope, ...], hold: int) -> Admit:
+def _question(wanted: Wanted, scopes: tuple[Scope, ...], hold: int, now_ms: int) -> Admit:
     tokens = wanted.prompt_tokens + (wanted.max_tokens or 0) * wanted.choices
     # A request larger than a whole minute's limit gets through when the minute is empty, and not never.
     tokens = min([tokens, *(scope.tokens_per_minute for scope in scopes if scope.tokens_per_minute is not None)])
@@ -249,7 +281,7 @@ def _question(wanted: Wanted, scopes: tuple[Scope, ...], hold: int) -> Admit:
         hold_nano_usd=hold,
         tokens=tokens,
         lease_ms=int((wanted.deadline_s + LEASE_SLACK_S) * 1000),
-        not_after_ms=_now_ms() + ADMIT_WAIT_MS,
+        not_after_ms=now_ms + ADMIT_WAIT_MS,
     )
 
 

@@ -17,6 +17,7 @@ from typing import Final, Protocol
 
 from gateway.journal.entries import NewerFormat
 from gateway.journal.reader import LOCK_NAME, SHIPPED_NAME, JournalState, OpenRequest, read_state
+from gateway.journal.shipped import mark_shipped
 from gateway.journal.writer import JournalFailed, JournalWriter
 from gateway.outcomes import Outcome, abandoned, closed_entry
 from gateway.store.base import Ledger, StoreAway
@@ -50,6 +51,11 @@ class Adoption:
         self._ledger = ledger
         self._adopted: list[JournalWriter] = []
         self._refused: set[str] = set()
+
+    @property
+    def writers(self) -> list[JournalWriter]:
+        """The worker's own journal, and those it took over and has not wholly shipped."""
+        return [self._own, *self._adopted]
 
     async def run(self) -> None:
         """Adopts at once and then every ten seconds, until it is cancelled."""
@@ -91,9 +97,11 @@ class Adoption:
             state = await asyncio.to_thread(read_state, folder)
             # What the store has must never be numbered again, also where the journal's end went with a machine's power.
             teams = {*state.last, *(request.intent.team_id for request in state.requests.values())}
-            for team_id, seq in (await self._ledger.watermarks(folder.name, teams)).items():
-                state.last[team_id] = max(seq, state.last.get(team_id, 0))
-                state.shipped[team_id] = seq
+            marks = await self._ledger.watermarks(folder.name, teams)
+            for team_id in teams:
+                # Its word counts also where it has none: what the journal noted may since have been lost.
+                state.shipped[team_id] = marks.get(team_id, 0)
+                state.last[team_id] = max(state.shipped[team_id], state.last.get(team_id, 0))
             writer = JournalWriter.resume(folder, lock, state)
         except BaseException:
             os.close(lock)
@@ -115,7 +123,7 @@ class Adoption:
         for writer in [writer for writer in self._adopted if self._shipper.is_shipped(writer)]:
             self._shipper.remove(writer)
             self._adopted.remove(writer)
-            (writer.folder / SHIPPED_NAME).touch(mode=0o600)
+            mark_shipped(writer.folder, writer.last)
             writer.release()
 
     def _clean_up(self) -> None:

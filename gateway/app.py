@@ -36,6 +36,7 @@ from gateway.metering import Meter
 from gateway.metrics import Metrics
 from gateway.records import Attempt
 from gateway.reports import Reports
+from gateway.rollbacks import Rollbacks
 from gateway.service import Service
 from gateway.store.base import Store, StoreAway, StoreUnfit
 from gateway.store.open import open_store
@@ -108,13 +109,24 @@ class Application:
         self._mount()
         self._adoption = Adoption(settings.state_dir / JOURNAL_FOLDER, self._journal, self._shipper, self._store)
         self._adopting = asyncio.ensure_future(self._adoption.run())
+        rollbacks = Rollbacks(
+            settings.state_dir / JOURNAL_FOLDER,
+            self._adoption,
+            self._shipper,
+            self._store,
+            hold_again=self._meter.admissions.hold_again,
+            pause=self._meter.admissions.pause,
+            resume=self._meter.admissions.resume,
+        )
+        self._comparing = asyncio.ensure_future(rollbacks.run())
         self._watching = asyncio.ensure_future(self._watch.run(self._use_catalog, self._reload_failed))
 
     async def stop(self) -> None:
         """Ships what is left of the journal and closes everything, in that order."""
         self._watching.cancel()
         self._adopting.cancel()
-        await asyncio.wait([self._watching, self._adopting])
+        self._comparing.cancel()
+        await asyncio.wait([self._watching, self._adopting, self._comparing])
         await self._authenticator.aclose()
         if not await self._shipper.drain(SHIP_AT_EXIT_S):
             self._log.warning("unshipped", entries=self._shipper.pending_entries)

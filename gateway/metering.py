@@ -366,6 +366,9 @@ class Bill:
         try:
             self._meter.journal.append(entry)
         except JournalFailed:
+        if self._granted is not None:
+            # Now, and not when the caller has heard it all: what is closed must never be held again.
+            self._meter.admissions.forget(self._intent.team_id, self._intent.key_id, self.inference_id)
             self._meter.journal_failures += 1
 
     def _refused(self, *, unknown: bool) -> None:

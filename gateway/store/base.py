@@ -6,7 +6,7 @@ Every method may raise `StoreAway`; nothing else of a driver's own errors leaves
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -117,6 +117,16 @@ class Ledger(Protocol):
 
     async def watermarks(self, instance: str, team_ids: Iterable[str]) -> dict[str, int]:
         """The last sequence applied, per team; a team without one is left out."""
+        ...
+
+    async def hold_again(self, requests: Sequence[Admit]) -> None:
+        """Holds what requests under way held in a store that lost it, whether or not there is room. What it holds
+        already it leaves alone. Runs that are settled after this call are applied after it."""
+        ...
+
+    def on_change(self, heard: Callable[[], None]) -> None:
+        """`heard` is called when the store may have lost what it had acknowledged: it was begun anew, or another node
+        took over. Nothing awaits it."""
         ...
 
 

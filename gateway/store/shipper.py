@@ -85,6 +85,17 @@ class Shipper:
                 lane.spilled = True
                 self._make_due(lane)
 
+    async def compare(self, writer: JournalWriter) -> None:
+        """Asks where the store is for every team of a journal, and goes back there. Raises StoreAway."""
+        marks = await self._ledger.watermarks(writer.instance, list(writer.last))
+        for team_id, last in writer.last.items():
+            mark = marks.get(team_id, 0)
+            lane = self._lanes.get((writer.instance, team_id))
+            if mark < (writer.shipped.get(team_id, 0) if lane is None else lane.believed):
+                lane = self._lane(writer, team_id, last)
+                self._go_back(lane, mark)
+                self._make_due(lane)
+
     def remove(self, writer: JournalWriter) -> None:
         """Forgets a journal. A run of it that is on the wire may still arrive; the watermark makes that harmless."""
         writer.listener = None
@@ -196,7 +207,6 @@ class Shipper:
 
     async def _fly(self, lane: Lane) -> None:
         """Ships until the lane is empty, or until a person has to decide."""
-        shipped_from = lane.believed
         async with self._room:
             while not (lane.parked or lane.gone):
                 self._drop_known(lane)
@@ -213,7 +223,7 @@ class Shipper:
                     continue
                 self._came_back()
                 self._apply(lane, run, settled)
-        if lane.believed > shipped_from and not lane.gone:
+        if lane.believed != lane.writer.shipped.get(lane.team_id, 0) and not lane.gone:
             lane.writer.note_shipped(lane.team_id, lane.believed)
 
     def _drop_known(self, lane: Lane) -> None:
@@ -257,11 +267,10 @@ class Shipper:
             lane.parked = True
             log.error("the store lost the watermark of %s, whose entries are too old to be sent again", lane.team_id)
             return
+        if lane.believed != run.believed_watermark:
+            return  # it was sent back meanwhile: what this run was told may be of the time before
         if settled.outcome == "gap" and settled.watermark < lane.believed:
-            log.warning("the store went back from %d to %d for %s", lane.believed, settled.watermark, lane.team_id)
-            self._queued -= len(lane.queue)
-            lane.queue.clear()
-            lane.spilled = True
+            self._go_back(lane, settled.watermark)
         if settled.outcome == "applied":
             self.lost_entries += sum(entry.lost_to - entry.lost_from + 1 for entry in run.entries if entry.lost_to)
         lane.searched = False
@@ -275,6 +284,15 @@ class Shipper:
             else:
                 still.append((seq, waiter))
         lane.waiting = still
+
+    def _go_back(self, lane: Lane, watermark: int) -> None:
+        log.warning("the store went back from %d to %d for %s", lane.believed, watermark, lane.team_id)
+        self._queued -= len(lane.queue)
+        lane.queue.clear()
+        lane.spilled = True
+        lane.searched = False
+        lane.believed = watermark
+        lane.writer.shipped[lane.team_id] = watermark
 
     async def _wait_until_back(self, error: StoreAway) -> None:
         if self.away is None:

@@ -1,6 +1,6 @@
 -- Admits one request in all its scopes, or in none.
 -- KEYS  1 holds  2 leases  3 held, then for each scope: spent of its window, rate, slots
--- ARGV  1 packed: {id, hold (string), tokens, lease_ms, not_after_ms, slot_ms, expired_max,
+-- ARGV  1 packed: {id, hold (string), tokens, lease_ms, not_after_ms, slot_ms, expired_max, forced,
 --                  scopes = {{id, window, budget, strict, resets_at_ms, requests, tokens, slots}, …}}
 -- ->    packed: {now_ms, reason or false, scope index, retry_after_s, spent, held, {remaining of each scope}}
 local ask = cmsgpack.unpack(ARGV[1])
@@ -92,7 +92,7 @@ for i, scope in ipairs(ask.scopes) do
     redis.call('ZREMRANGEBYSCORE', scope.slots_key, '-inf', now_ms)
     if redis.call('ZCARD', scope.slots_key) >= scope.slots then reason, retry_s = 'concurrency', 1 end
   end
-  if reason then return cmsgpack.pack({now_ms, reason, i, retry_s, spent, held, remaining()}) end
+  if reason and not ask.forced then return cmsgpack.pack({now_ms, reason, i, retry_s, spent, held, remaining()}) end
 end
 
 local kept = {nano_usd = ask.hold, windows = {}, tokens = ask.tokens, second = now_s}

@@ -2,7 +2,8 @@
 
 Every error of the driver becomes StoreAway here. The driver's own retries are off: it would send again what may have
 been applied. After a failed connection nothing is tried for a second, so that a dead Redis costs one time-out and not
-one for each caller.
+one for each caller. What is behind a new connection is looked at before anything is asked of it: another process, or
+another node, may have lost what the one before acknowledged.
 """
 
 from __future__ import annotations
@@ -66,6 +67,16 @@ class Link:
         self._client = client
         self._rest_until_s = 0.0
         self._fit = False
+        self._lives: frozenset[tuple[str, str]] | None = None
+        self._changed: list[Callable[[], None]] = []
+        pool = getattr(client, "connection_pool", None)
+        if pool is not None:
+            # Broken connections of a pool are replaced in silence. A cluster's client says when its nodes change.
+            pool.connection_kwargs["redis_connect_func"] = self._connected
+
+    def on_change(self, heard: Callable[[], None]) -> None:
+        """`heard` is called when the nodes are other ones than before, or begun anew."""
+        self._changed.append(heard)
 
     async def call(self, command: Callable[[Client], Awaitable[T]]) -> T:
         """Raises StoreAway, at once while the link rests."""
@@ -80,9 +91,11 @@ class Link:
             raise StoreAway(str(error)) from error
         except (exceptions.ConnectionError, exceptions.TimeoutError, OSError, TimeoutError) as error:
             self._rest_until_s = loop.time() + REST_S
+            self._fit = False
             raise StoreAway("Redis does not answer") from error
         except exceptions.RedisClusterException as error:
             self._rest_until_s = loop.time() + REST_S
+            self._fit = False
             raise StoreAway("the Redis cluster does not answer") from error
         except exceptions.RedisError as error:
             raise await self.refused(error) from error
@@ -106,7 +119,7 @@ class Link:
     async def _check(self) -> None:
         infos: dict[str, Any] = await self._client.info()
         # A cluster answers once for each node.
-        nodes = infos.values() if infos and all(isinstance(info, dict) for info in infos.values()) else (infos,)
+        nodes = tuple(infos.values()) if all(isinstance(info, dict) for info in infos.values()) else (infos,)
         for info in nodes:
             version = tuple(int(part) for part in str(info.get("redis_version", "0.0")).split(".")[:2])
             if version < VERSION_MIN:
@@ -117,6 +130,16 @@ class Link:
                     f"Redis evicts (maxmemory-policy is {policy}): it would throw away money. Set it to noeviction"
                 )
         self._fit = True
+        lives = frozenset((str(info.get("run_id", "")), str(info.get("master_replid", ""))) for info in nodes)
+        before, self._lives = self._lives, lives
+        if before is not None and before != lives:
+            for heard in self._changed:
+                heard()
+
+    async def _connected(self, connection: Any) -> None:
+        """In the place of the driver's own greeting, which it does first."""
+        await connection.on_connect()
+        self._fit = False
 
     async def _reconnect(self) -> None:
         """Leaves a node that became a replica; the next connection asks where the master is."""

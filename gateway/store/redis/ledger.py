@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import msgspec
@@ -69,6 +70,15 @@ class RedisLedger:
         return {team_id: int(seq) for team_id, seq in zip(asked, found, strict=True) if seq is not None}
 
     def _names(self, team_id: str) -> TeamNames:
+    async def hold_again(self, requests: Sequence[Admit]) -> None:
+        # In the pipeline of the runs, so that none of a request which ends meanwhile comes before its hold.
+        answers = [
+            self._settling.start(ADMIT, *_admit_call(self._names(ask.team_id), replace(ask, forced=True)))
+            for ask in requests
+        ]
+        for answer in answers:
+            await answer
+
         return TeamNames(self._prefix, team_id)
 
     async def _close_runners(self) -> None:
@@ -89,6 +99,7 @@ def _admit_call(names: TeamNames, ask: Admit) -> tuple[list[str], bytes]:
         "slot_ms": SLOT_LEASE_MS,
         "expired_max": EXPIRED_HOLDS_MAX,
         "scopes": [_scope(scope) for scope in ask.scopes],
+        "forced": ask.forced,
     }
     return keys, _pack(argument)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from gateway.store.redis.connect import REPORT_TIMEOUT_S, Link, make_client
@@ -24,6 +25,9 @@ class RedisStore(RedisTenants, RedisLedger, RedisReports):
     async def check(self) -> None:
         """Raises StoreUnfit; a Redis that is away is looked at again when it is back."""
         await self._link.check()
+
+    def on_change(self, heard: Callable[[], None]) -> None:
+        self._link.on_change(heard)
 
     async def ping(self) -> None:
         await self._link.call(lambda client: client.ping())

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from gateway.records import Admit
 from gateway.store.sqlite.database import Database
 from gateway.store.sqlite.ledger import SqliteLedger
 from gateway.store.sqlite.reports import SqliteReports
@@ -19,6 +21,12 @@ class SqliteStore(SqliteTenants, SqliteLedger, SqliteReports):
 
     def __init__(self, path: Path) -> None:
         self._database = Database(path)
+
+    def on_change(self, heard: Callable[[], None]) -> None:
+        """A file does not go back under those who have it open."""
+
+    async def hold_again(self, requests: Sequence[Admit]) -> None:
+        """Nothing was lost."""
 
     async def ping(self) -> None:
         await self._database.call(_ping)
