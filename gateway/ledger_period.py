@@ -50,8 +50,8 @@ async def read_period(store: Store, from_ms: int, to_ms: int, team_ids: Sequence
 
 
 def entries_of(entries: Iterable[ClosedEntry], from_ms: int, to_ms: int) -> Iterator[ClosedEntry]:
-    """Those whose hour begins in a period, as the cells of it do."""
-    return (entry for entry in entries if from_ms <= entry.hour_start_ms < to_ms)
+    """Those whose hour begins in a period, as the cells of it do. What was carried over is a sum and explains none."""
+    return (entry for entry in entries if from_ms <= entry.hour_start_ms < to_ms and entry.kind != "carried")
 
 
 def journal_folders(root: Path) -> list[Path]:

@@ -72,7 +72,8 @@ class ClosedEntry(msgspec.Struct, frozen=True):
     """
 
     kind: str
-    """`use`; `void`: known to cost nothing; `lost`: a hole in a journal, charged nothing."""
+    """`use`; `void`: known to cost nothing; `lost`: a hole in a journal, charged nothing; `carried`: sums of attempts
+    that are no longer kept, brought over from another store."""
     seq: int
     """Position among the closed entries of one team and instance, from 1."""
     prev: int
@@ -129,6 +130,8 @@ class ClosedEntry(msgspec.Struct, frozen=True):
     hour_start_ms: int = 0
     day_start_ms: int = 0
     """Starts of the hour and the day of admission in the team's time zone, so that hours add up to days everywhere."""
+    sums: Mapping[str, int] = {}
+    """With `carried`: by the names of METRICS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +142,9 @@ class Run:
     instance: str
     believed_watermark: int
     entries: tuple[ClosedEntry, ...]
+    replayed: bool = False
+    """Whoever sends it knows that a missing watermark is a zero here: the store has never heard of this journal. Else
+    old entries without one are `stale`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,7 +150,20 @@ class Reports(Protocol):
         ...
 
 
-class Store(Tenants, Ledger, Reports, Protocol):
+class Archive(Protocol):
+    """What a store is rebuilt from elsewhere."""
+
+    async def journals(self, team_id: str) -> dict[str, int]:
+        """The last sequence applied of every journal that the store still has a watermark of."""
+        ...
+
+    async def journal_entries(self, team_id: str, instance: str, *, after: int, most: int) -> list[ClosedEntry]:
+        """The closed entries of one journal as they were settled, in order, from the one behind `after` on. Empty where
+        a store does not keep them by journal."""
+        ...
+
+
+class Store(Tenants, Ledger, Reports, Archive, Protocol):
     kind: str
     """`redis` or `sqlite`."""
 

@@ -28,6 +28,8 @@ def counters_of(entry: ClosedEntry) -> dict[str, int]:
     """What one entry adds to its cell, by the names of METRICS; zeros are left out."""
     if entry.kind == "lost":
         return {"lost_entries": entry.lost_to - entry.lost_from + 1}
+    if entry.kind == "carried":
+        return dict(entry.sums)
     counters: dict[str, int] = {}
     if entry.last:
         counters["requests"] = 1

@@ -21,6 +21,7 @@ EXPIRED_HOLDS_MAX: Final = 20
 SLOT_LEASE_MS: Final = 60_000
 DAY_S: Final = 86_400
 STALE_AFTER_MS: Final = 35 * DAY_S * 1000
+NEVER_STALE_MS: Final = 1 << 52
 ENTRIES_MAX: Final = 100_000
 KEPT_S: Final = {"watermark": 40 * DAY_S, "hour": 36 * DAY_S, "day": 400 * DAY_S, "entry": 7 * DAY_S}
 
@@ -161,7 +162,8 @@ def _settle_call(names: TeamNames, run: Run) -> tuple[list[str], bytes]:
     argument = {
         "believed": run.believed_watermark,
         "last": run.entries[-1].seq,
-        "oldest_ms": first.at_ms,
+        # What is as new as can be is never stale.
+        "oldest_ms": NEVER_STALE_MS if run.replayed else first.at_ms,
         "day": first.day,
         "day_start_ms": first.day_start_ms,
         "ttl": KEPT_S,

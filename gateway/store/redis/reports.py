@@ -17,6 +17,7 @@ HOURS_KEPT_MS: Final = 35 * 86_400_000
 DAY_MS: Final = 86_400_000
 COMMANDS_MAX: Final = 200
 """In one pipeline, so that a long report does not hold Redis up."""
+SCAN_COUNT: Final = 1000
 AROUND_MS: Final = 3_600_000
 """Entries are found by the time of their ids, which may differ from that of admission by the clocks' difference."""
 
@@ -81,6 +82,20 @@ class RedisReports:
         lists = await self._read(keys, lambda pipeline, key: pipeline.zrangebyscore(key, at_ms, at_ms))
         found = (unpack_closed(packed) for packeds in lists for packed in packeds)
         return sorted((entry for entry in found if entry.inference_id == inference_id), key=lambda entry: entry.number)
+
+    async def journals(self, team_id: str) -> dict[str, int]:
+        start = TeamNames(self._prefix, team_id).watermark("")
+
+        async def read(client: Any) -> dict[str, int]:
+            keys = [key.decode() async for key in client.scan_iter(match=f"{start}*", count=SCAN_COUNT)]
+            found = [(key.removeprefix(start), await client.get(key)) for key in sorted(set(keys))]
+            return {instance: int(seq) for instance, seq in found if seq is not None}
+
+        return await self._reports_link.call(read)
+
+    async def journal_entries(self, team_id: str, instance: str, *, after: int, most: int) -> list[ClosedEntry]:
+        """Redis keeps entries for their stories alone, and for a week."""
+        return []
 
     async def _teams(self, team_ids: Sequence[str] | None) -> list[TeamNames]:
         if team_ids is None:

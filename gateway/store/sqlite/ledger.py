@@ -209,7 +209,7 @@ def _settle(connection: sqlite3.Connection, run: Run) -> Settled:
         "SELECT seq FROM watermark WHERE instance = ? AND team_id = ?", (run.instance, run.team_id)
     ).fetchone()
     have = row[0] if row else 0
-    if row is None and run.entries[0].at_ms < now_ms - STALE_AFTER_MS:
+    if row is None and not run.replayed and run.entries[0].at_ms < now_ms - STALE_AFTER_MS:
         return Settled("stale", 0)
     if have != run.believed_watermark:
         return Settled("gap", have)

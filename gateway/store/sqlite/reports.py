@@ -32,6 +32,12 @@ class SqliteReports:
     async def story(self, inference_id: str) -> list[ClosedEntry]:
         return await self._database.call(_story, inference_id)
 
+    async def journals(self, team_id: str) -> dict[str, int]:
+        return await self._database.call(_journals, team_id)
+
+    async def journal_entries(self, team_id: str, instance: str, *, after: int, most: int) -> list[ClosedEntry]:
+        return await self._database.call(_journal_entries, team_id, instance, after, most)
+
 
 def _teams(team_ids: Sequence[str] | None) -> tuple[bool, str]:
     return team_ids is None, "[" + ",".join(f'"{team_id}"' for team_id in team_ids or ()) + "]"
@@ -75,4 +81,20 @@ def _entries(
 
 def _story(connection: sqlite3.Connection, inference_id: str) -> list[ClosedEntry]:
     rows = connection.execute("SELECT packed FROM entry WHERE inference_id = ? ORDER BY number", (inference_id,))
+    return [unpack_closed(row[0]) for row in rows]
+
+
+def _journals(connection: sqlite3.Connection, team_id: str) -> dict[str, int]:
+    return dict(
+        connection.execute("SELECT instance, seq FROM watermark WHERE team_id = ? ORDER BY instance", (team_id,))
+    )
+
+
+def _journal_entries(
+    connection: sqlite3.Connection, team_id: str, instance: str, after: int, most: int
+) -> list[ClosedEntry]:
+    rows = connection.execute(
+        "SELECT packed FROM entry WHERE team_id = ? AND instance = ? AND seq > ? ORDER BY seq LIMIT ?",
+        (team_id, instance, after, most),
+    )
     return [unpack_closed(row[0]) for row in rows]
