@@ -187,14 +187,14 @@ class Admit:
     lease_ms: int
     not_after_ms: int
     """A store that was frozen until after this moment refuses by itself."""
+    forced: bool = False
+    """It was admitted before, by a store that has lost it: there is no asking whether there is room."""
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
     """Granted. `remaining` gives, per scope id, what is left: `budget_nano_usd`, `requests`, `tokens`, and when the
     windows reset: `reset_requests_s`, `reset_tokens_s`."""
-    forced: bool = False
-    """It was admitted before, by a store that has lost it: there is no asking whether there is room."""
 
     inference_id: str
     now_ms: int

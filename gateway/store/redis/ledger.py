@@ -70,7 +70,6 @@ class RedisLedger:
         found = await self._link.call(read)
         return {team_id: int(seq) for team_id, seq in zip(asked, found, strict=True) if seq is not None}
 
-    def _names(self, team_id: str) -> TeamNames:
     async def hold_again(self, requests: Sequence[Admit]) -> None:
         # In the pipeline of the runs, so that none of a request which ends meanwhile comes before its hold.
         answers = [
@@ -80,6 +79,7 @@ class RedisLedger:
         for answer in answers:
             await answer
 
+    def _names(self, team_id: str) -> TeamNames:
         return TeamNames(self._prefix, team_id)
 
     async def _close_runners(self) -> None:
@@ -99,8 +99,8 @@ def _admit_call(names: TeamNames, ask: Admit) -> tuple[list[str], bytes]:
         "not_after_ms": ask.not_after_ms,
         "slot_ms": SLOT_LEASE_MS,
         "expired_max": EXPIRED_HOLDS_MAX,
-        "scopes": [_scope(scope) for scope in ask.scopes],
         "forced": ask.forced,
+        "scopes": [_scope(scope) for scope in ask.scopes],
     }
     return keys, _pack(argument)
 
