@@ -17,6 +17,9 @@ from providers.wire import ChatRequest, Delta, FailureKind, ProviderFailure, Rep
 
 REPLY_BYTES_MAX: Final = 32 << 20
 ERROR_BODY_BYTES_MAX: Final = 64 << 10
+ERROR_BODY_S: Final = 5.0
+"""An error's text is worth no more waiting than this; its status is known already."""
+FRAMING_S: Final = 0.25
 AFTER_FINISH_S: Final = 2.0
 """A stream that gave its finish_reason gets this long for its usage and its end."""
 
@@ -119,14 +122,18 @@ class LiveStream:
 
     async def finish_connection(self) -> None:
         """After the end: takes the last bytes of the framing, so that the connection can be used again."""
-        if self._response.complete:
-            return
-        self._response.read_timeout_s = 0.25
+        due_s = time.monotonic() + FRAMING_S
         try:
-            while await self._response.read_chunk():
-                pass
+            while not self._response.complete and (left_s := due_s - time.monotonic()) > 0:
+                self._response.read_timeout_s = left_s
+                await self._response.read_chunk()
         except ProviderFailure:
-            self._response.close()
+            pass  # then the connection is not used again: `close` sees to it
+
+    @property
+    def left_s(self) -> float:
+        """Until the request's deadline, which ends a stream too."""
+        return max(0.0, self._deadline_s - time.monotonic())
 
     def close(self) -> None:
         """Hangs up on the provider, at once, unless its answer is complete."""
@@ -154,7 +161,7 @@ class Exchange:
             if response.status != 200:
                 raise await _failure(offer, response)
             try:
-                reply = await _whole_reply(adapter, request, response)
+                reply = await _whole_reply(adapter, request, response, due_s)
             except ProviderFailure as failure:
                 failure.status = failure.status or 200
                 raise
@@ -197,12 +204,15 @@ class Exchange:
         return live
 
 
-async def _whole_reply(adapter: Adapter, request: ChatRequest, response: UpstreamResponse) -> Reply:
-    """Where the body breaks off, the failure says what the part that came is worth: the provider will bill it."""
+async def _whole_reply(adapter: Adapter, request: ChatRequest, response: UpstreamResponse, due_s: float) -> Reply:
+    """The answer, before `due_s`. Where the body breaks off, the failure says what the part that came is worth: the
+    provider will bill it."""
     parts: list[bytes] = []
     bytes_left = REPLY_BYTES_MAX
     try:
         while chunk := await response.read_chunk():
+            # What is left of the time is left of it for the next read, too: a drip does not earn more.
+            response.read_timeout_s = max(0.001, due_s - time.monotonic())
             parts.append(chunk)
             bytes_left -= len(chunk)
             if bytes_left < 0:
@@ -227,10 +237,18 @@ async def _whole_reply(adapter: Adapter, request: ChatRequest, response: Upstrea
 
 async def _failure(offer: Offer, response: UpstreamResponse) -> ProviderFailure:
     """What a status other than 200 means, in the provider's own words as far as they can be read."""
+    due_s = time.monotonic() + ERROR_BODY_S
+    parts: list[bytes] = []
     try:
-        body = await response.read(ERROR_BODY_BYTES_MAX)
+        while sum(map(len, parts)) < ERROR_BODY_BYTES_MAX:
+            response.read_timeout_s = max(0.001, due_s - time.monotonic())
+            chunk = await response.read_chunk()
+            if not chunk:
+                break
+            parts.append(chunk)
     except ProviderFailure:
-        body = b""  # the status says enough
+        parts = []  # the status says enough
+    body = b"".join(parts)[:ERROR_BODY_BYTES_MAX]
     failure = offer.provider.adapter.parse_failure(response.status, response.headers, body)
     failure.status = response.status
     return failure

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
@@ -84,10 +84,23 @@ class Meter:
         self.journal_failures = 0
         self.admissions = Admissions(store)
         self._periods = Periods()
+        self._unwritten: deque[tuple[Bill, bool]] = deque()
         self._clock_ms = clock_ms
+
+    def write_later(self, bill: Bill, *, failed: bool) -> None:
+        """A close that could not be written: tried again before the next request opens."""
+        self._unwritten.append((bill, failed))
+
+    def _write_unwritten(self) -> None:
+        while self._unwritten:
+            bill, failed = self._unwritten[0]
+            bill.write_again(failed=failed)
+            self._unwritten.popleft()
 
     async def open(self, opening: Opening) -> Bill:
         """The bill of a request that may now be sent. Raises BudgetExceeded, RateLimited or LedgerUnavailable."""
+        if self._unwritten:
+            self._write_unwritten()
         timezone = opening.principal.billed.timezone or self.timezone
         now_ms = self._clock_ms() + self.admissions.clock_ahead_ms
         hour = self._periods.hour(now_ms, timezone)
@@ -304,18 +317,33 @@ class Bill:
         self._close_last(failed=broken not in (None, CLIENT_GONE))
         return booked
 
+    def waive(self) -> None:
+        """The caller got an error instead of the answer: what is still to be written of it charges nothing."""
+        if self._pending is not None and not self._last_written:
+            self._pending = msgspec.structs.replace(
+                self._pending, answered=False, charge_nano_usd=0, overrun_nano_usd=0, failure="ledger_unavailable"
+            )
+
     async def close(self, *, failed: bool) -> None:
         """Ends the bill, whatever happened; may be called more than once, and never raises. For a limited principal it
         waits a little for the store, so that the next request does not meet this one's hold."""
         if not self._last_written:
-            # What cannot be written was counted and logged; whoever adopts this journal closes it.
-            with suppress(LedgerUnavailable):
+            try:
                 self._close_open(failed)
-        if self._granted is not None and self._closed_seq:
-            self._meter.admissions.forget(self._intent.team_id, self._intent.key_id, self.inference_id)
+            except LedgerUnavailable:
+                self._meter.write_later(self, failed=failed)
+        if self._granted is None:
+            return
+        self._meter.admissions.forget(self._intent.team_id, self._intent.key_id, self.inference_id)
+        if self._closed_seq:
             await self._meter.shipper.settled(
                 self._meter.journal, self._intent.team_id, self._closed_seq, timeout_s=SETTLE_WAIT_S
             )
+
+    def write_again(self, *, failed: bool) -> None:
+        """Another try to write the close. Raises LedgerUnavailable."""
+        if not self._last_written:
+            self._close_open(failed)
 
     def synced(self) -> Awaitable[None] | None:
         """What the last byte must wait for, in the journal's `group` mode; None in all others."""
@@ -338,6 +366,9 @@ class Bill:
         self._close_attempt(self._pending, None, last=True, failed=failed)
         self._last_written = True
         self._uncount()
+        if self._granted is not None:
+            # Now, and not when the caller has heard it all: what is closed must never be held again.
+            self._meter.admissions.forget(self._intent.team_id, self._intent.key_id, self.inference_id)
 
     def _close_attempt(self, outcome: Outcome, following: Sent | None, *, last: bool, failed: bool) -> None:
         journal = self._meter.journal
@@ -364,11 +395,9 @@ class Bill:
     def _note(self, entry: Head | Part) -> None:
         """Notes make a later estimate better; a request does not fail for want of one."""
         try:
-            self._meter.journal.append(entry)
+            # Not with the room that is kept for closes, which no disk may be too full for.
+            self._meter.journal.append(entry, opening=True)
         except JournalFailed:
-        if self._granted is not None:
-            # Now, and not when the caller has heard it all: what is closed must never be held again.
-            self._meter.admissions.forget(self._intent.team_id, self._intent.key_id, self.inference_id)
             self._meter.journal_failures += 1
 
     def _refused(self, *, unknown: bool) -> None:

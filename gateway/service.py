@@ -10,6 +10,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -17,7 +18,7 @@ from zoneinfo import ZoneInfo
 
 from gateway.ask import Ask
 from gateway.config.catalog import Catalog, Offer
-from gateway.errors import Forbidden, GatewayError
+from gateway.errors import Forbidden, GatewayError, LedgerUnavailable
 from gateway.exchange import Answer, Exchange, LiveStream
 from gateway.failover import ClientGone, Gone, Walk, attempts_header
 from gateway.metering import Bill, Meter, Opening
@@ -99,7 +100,10 @@ class Streamed(Served):
         self._started_s = started_s
 
     def settle(self, *, text_chars: int, broken: str | None = None) -> Usage | None:
-        """Writes what the stream cost. `text_chars` is what the caller was sent; `broken` says why it did not end."""
+        """Writes what the stream cost. `text_chars` is what the caller was sent; `broken` says why it did not end.
+
+        Raises LedgerUnavailable where it cannot be written.
+        """
         if self.settled:
             return None
         self.settled = True
@@ -108,6 +112,7 @@ class Streamed(Served):
         duration_ms = int((now_s - self._started_s) * 1000)
         # Usage that came while the answer was not yet over counts only a part of it.
         usage = reader.usage if broken is None or reader.finished else None
+        self._tell_health(usage, text_chars, broken, now_s, duration_ms)
         self.bill.won(
             usage=usage,
             text_chars=text_chars,
@@ -118,6 +123,11 @@ class Streamed(Served):
             broken=broken,
             dropped=self.dropped,
         )
+        return usage
+
+    def _tell_health(
+        self, usage: Usage | None, text_chars: int, broken: str | None, now_s: float, duration_ms: int
+    ) -> None:
         if broken == CLIENT_GONE:
             self._book.abandon(self.offer)
         elif broken is not None:
@@ -127,7 +137,6 @@ class Streamed(Served):
             writing_s = max(0.001, duration_ms / 1000 - first_ms / 1000)
             tokens = usage.completion_tokens if usage is not None else text_chars // 4
             self._book.succeed(self.offer, now_s, first_content_ms=first_ms, tokens_per_s=tokens / writing_s)
-        return usage
 
 
 class Service:
@@ -208,6 +217,7 @@ class Service:
             failed = False
         except GatewayError as error:
             _name_attempts(error, walk)
+            bill.waive()
             raise
         finally:
             await bill.close(failed=failed)
@@ -230,16 +240,18 @@ class Service:
             if isinstance(error, GatewayError):
                 _name_attempts(error, walk)
             elif bill.is_answering and await call.gone():
-                # The provider is at work on the prompt, and bills it; nothing of the answer was sent.
-                bill.won(
-                    usage=None,
-                    text_chars=0,
-                    upstream_id=None,
-                    reported_model=None,
-                    duration_ms=int((time.monotonic() - started_s) * 1000),
-                    first_content_ms=None,
-                    broken=CLIENT_GONE,
-                )
+                # The provider is at work on the prompt, and bills it; nothing of the answer was sent. What cannot be
+                # written now is left to `close`.
+                with suppress(LedgerUnavailable):
+                    bill.won(
+                        usage=None,
+                        text_chars=0,
+                        upstream_id=None,
+                        reported_model=None,
+                        duration_ms=int((time.monotonic() - started_s) * 1000),
+                        first_content_ms=None,
+                        broken=CLIENT_GONE,
+                    )
             await bill.close(failed=True)
             raise
         self._on_attempt(live.offer.provider.name, walk.attempts[-1])

@@ -104,6 +104,12 @@ class Principal:
         """Whether any budget or limit of the key or the billed team must be asked of the store."""
         return bool(self.key.budget or self.key.limits or self.billed.budget or self.billed.limits)
 
+    @property
+    def has_strict_budget(self) -> bool:
+        """Whether what is spent must never exceed a budget, of the key or of the billed team."""
+        budgets = (self.key.budget, self.billed.budget)
+        return any(budget is not None and budget.enforce == "strict" for budget in budgets)
+
     def may_use_model(self, hub_model: str) -> bool:
         """Both the key's and the billed team's lists allow it; an empty list allows all."""
         return all(

@@ -119,9 +119,11 @@ class Teams:
 
 
 def whole_hours(query: UsageQuery) -> UsageQuery:
-    """The query widened to whole hours: usage is kept by the hour, so one that a period only touches is in it whole."""
-    from_ms, to_ms = query.from_ms // HOUR_MS * HOUR_MS, -(-query.to_ms // HOUR_MS) * HOUR_MS
-    return UsageQuery(from_ms, to_ms, query.groups, query.tag)
+    """The query widened to whole hours: usage is kept by the hour, so one that a period only touches is in it whole.
+
+    An hour is in a period when it begins before its end, so the end stays: some zones' hours begin at half past.
+    """
+    return UsageQuery(query.from_ms // HOUR_MS * HOUR_MS, query.to_ms, query.groups, query.tag)
 
 
 def whole_days(query: UsageQuery, zone: str) -> UsageQuery:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Final
 
 from prometheus_client import multiprocess
@@ -108,9 +109,10 @@ class _Supervisor:
         return await ended
 
     def _stop(self) -> None:
-        self._pass_on(signal.SIGTERM)
         self._stopping.set()
+        self._pass_on(signal.SIGTERM)
 
     def _pass_on(self, number: signal.Signals) -> None:
         for pid in self._living:
-            os.kill(pid, number)
+            with suppress(ProcessLookupError):  # it ended, and we are about to hear of it
+                os.kill(pid, number)

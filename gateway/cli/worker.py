@@ -24,6 +24,7 @@ from gateway.config.settings import Settings, SettingsFaults, from_environ
 EXIT_UNFIT = 2
 """The worker cannot work with what it was given: starting it again would not help."""
 KEEP_ALIVE_S = 75
+SAME_SIGNAL_S = 1.0
 BACKLOG = 2048
 
 
@@ -65,7 +66,13 @@ async def _serve(
         servers.append((_Server(_config(application.admin, settings)), admin_listener))
     loop = asyncio.get_running_loop()
 
+    asked_at_s: list[float] = []
+
     def stop() -> None:
+        # A service manager tells the whole group and the supervisor tells us once more: that is one signal, not two.
+        asked_at_s.append(loop.time())
+        if len(asked_at_s) > 1 and asked_at_s[-1] - asked_at_s[0] < SAME_SIGNAL_S:
+            return
         application.readiness.draining = True
         for server, _ in servers:
             server.force_exit = server.should_exit

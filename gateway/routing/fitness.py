@@ -53,6 +53,8 @@ def unfit(
     price = offer.price_on(day)
     if price is None and (routing.unpriced == "refuse" or principal.billed.unpriced == "refuse"):
         return Skipped(name, "access", "no price of it is known, and unpriced offers are refused")
+    if price is None and principal.has_strict_budget:
+        return Skipped(name, "access", "no price of it is known, and a strict budget cannot be held against none")
     dear = _too_dear(price, MaxPrice(wishes.price_input_max, wishes.price_output_max), "provider.max_price")
     for ceilings, whose in bounds:
         dear = dear or _too_dear(price, ceilings.max_price, whose)

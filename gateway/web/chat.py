@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from gateway.ask import Ask, parse_tags
 from gateway.dialects import chat
-from gateway.errors import AllProvidersFailed, GatewayError, InternalError
+from gateway.errors import AllProvidersFailed, GatewayError, InternalError, LedgerUnavailable
 from gateway.log import Log
 from gateway.metrics import Metrics
+from gateway.outcomes import CLIENT_GONE
 from gateway.routing.naming import pin
 from gateway.service import Call, ClientGone, Served, Service, Streamed
 from gateway.tenants import Principal
@@ -122,14 +123,14 @@ class _Exchange:
         try:
             await self._answer()
         except GatewayError as error:
-            await self._send_error(error)
+            await self._tell(error)
         except (ClientGone, Disconnected):
             self._status = CLIENT_CLOSED
         except Exception as error:  # the one place where an unforeseen fault becomes an answer
             endpoint._log.error(
                 "unforeseen", inference_id=self._id, fault=f"{type(error).__name__}: {error}", where=_where(error)
             )
-            await self._send_error(InternalError(f"Something went wrong here; the request's id is {self._id}."))
+            await self._tell(InternalError(f"Something went wrong here; the request's id is {self._id}."))
         finally:
             endpoint._metrics.in_flight.dec()
             self._account()
@@ -188,34 +189,34 @@ class _Exchange:
         try:
             try:
                 streamed = await service.stream(call)
-            except GatewayError as error:
-                if not await keep_alive.stop():
-                    raise
-                self._status = 200
-                await self._send({"type": "http.response.body", "body": event(error_body(error))})
-                return
+            finally:
+                if await keep_alive.stop():
+                    self._status = 200
             self._served = streamed
-            self._status = 200
-            if not await keep_alive.stop():
+            if not self._status:
+                self._status = 200
                 head = [*head, *streamed.headers()]
                 await self._send({"type": "http.response.start", "status": 200, "headers": head})
-            await self._relay(streamed, wants_usage=call.ask.request.wants_usage)
+            async with asyncio.timeout(streamed.live.left_s):
+                await self._relay(streamed, wants_usage=call.ask.request.wants_usage)
             if watch.left:
                 self._status = CLIENT_CLOSED
+            # Whoever goes from here on has got everything.
+            watch.stop()
+            await streamed.live.finish_connection()
         except asyncio.CancelledError:
             if not watch.left:
                 raise
             task.uncancel()
             self._status = CLIENT_CLOSED
-            await keep_alive.stop()
+        except TimeoutError:
+            # A provider that is too slow is a ProviderFailure: it is the caller who did not read until the deadline.
+            self._status = CLIENT_CLOSED
         finally:
             watch.stop()
             keep_alive.cancel()
             if streamed is not None:
-                if not streamed.settled:
-                    # Cancelled: by the caller's leaving, or by a shutdown that ran out of patience.
-                    await self._abandoned(streamed)
-                streamed.live.close()
+                await self._end(streamed)
 
     async def _relay(self, streamed: Streamed, *, wants_usage: bool) -> None:
         """What arrives in one read is looked at whole before any of it is sent."""
@@ -244,19 +245,31 @@ class _Exchange:
         if waiting is not None:
             await waiting
         await send({"type": "http.response.body", "body": out + DONE})
-        await live.finish_connection()
 
-    async def _abandoned(self, streamed: Streamed) -> None:
-        """There is nobody to write to any more: hang up on the provider, and charge for what was sent."""
+    async def _end(self, streamed: Streamed) -> None:
+        """However the stream ended: the provider is hung up on, and the bill is closed. Where it was not settled there
+        is nobody to write to any more (the caller left, or a shutdown ran out of patience): charged is what was sent.
+        """
         live = streamed.live
-        is_whole = live.reader.finished and live.reader.usage is not None
-        streamed.settle(text_chars=streamed.sent_chars, broken=None if is_whole else "client_gone")
-        live.close()
-        await streamed.bill.close(failed=False)
+        try:
+            if not streamed.settled:
+                is_whole = live.reader.finished and live.reader.usage is not None
+                streamed.settle(text_chars=streamed.sent_chars, broken=None if is_whole else CLIENT_GONE)
+        except LedgerUnavailable:
+            # It was logged where it happened, and `close` tries again.
+            self._endpoint._log.warning("unwritten", inference_id=self._id)
+        finally:
+            live.close()
+            await streamed.bill.close(failed=False)
+
+    async def _tell(self, error: GatewayError) -> None:
+        """The error as the answer; or, where a stream has begun, as its last event."""
+        if self._status:
+            await self._send({"type": "http.response.body", "body": event(error_body(error))})
+        else:
+            await self._send_error(error)
 
     async def _send_error(self, error: GatewayError) -> None:
-        if self._status:
-            return  # the answer has begun; uvicorn closes a connection whose answer was left unfinished
         self._status = error.status
         body = error_body(error)
         await self._send(

@@ -50,6 +50,19 @@ def test_sigterm_lets_an_open_stream_finish(tmp_path: Path, workers: int) -> Non
         assert (entry.completion_tokens, entry.estimated) == (20, False)
 
 
+def test_a_signal_to_the_whole_group_is_one_signal(tmp_path: Path) -> None:
+    """A service manager signals every process of the unit, and the supervisor passes its own on."""
+    with one_provider(tmp_path, workers=2) as (gateway, provider):
+        provider.next("gap-30ms")
+        with listening(gateway, max_tokens=20) as (response, chunks):
+            raw = next(chunks)
+            for pid in (*gateway.worker_pids(), gateway.process.pid):
+                os.kill(pid, signal.SIGTERM)
+            raw += b"".join(chunks)
+        assert Heard(response, raw, events_of(raw)).is_done
+        assert gateway.process.wait(PATIENCE_S) == 0
+
+
 def test_a_stream_that_outlasts_the_drain_is_charged_for_what_was_sent(tmp_path: Path) -> None:
     with FaultProvider() as provider:
         environ = {"GATEWAY_DRAIN_SECONDS": "1"}

@@ -13,7 +13,7 @@ from gateway.errors import Forbidden, InvalidRequest, NoProviderAvailable, NotFo
 from gateway.routing.health import Seen
 from gateway.routing.naming import pin, resolve
 from gateway.routing.plan import Plan, make_plan, refusal
-from gateway.tenants import Principal
+from gateway.tenants import Budget, Principal
 from providers.fields import Feature
 from providers.wire import ChatRequest
 from tests.unit.catalogs import MODEL, TEAM, catalog, offer, principal
@@ -132,6 +132,13 @@ def test_teams_keys_and_the_organisation_rule_out_providers() -> None:
     ceilings = Ceilings(ignore=("a",), max_price=MaxPrice(output=1_000_000_000))
     assert names(plan(replace(THREE, routing=replace(THREE.routing, ceilings=ceilings)))) == ["b"]
     assert names(plan(replace(THREE, routing=replace(THREE.routing, unpriced="refuse")))) == ["a", "b"]
+
+
+def test_a_strict_budget_never_reaches_an_offer_without_a_price() -> None:
+    strict, soft = Budget(1), Budget(1, enforce="soft")
+    assert names(plan(THREE, who=principal(team=replace(TEAM, budget=strict)))) == ["a", "b"]
+    assert names(plan(THREE, who=principal(budget=strict))) == ["a", "b"]
+    assert names(plan(THREE, who=principal(budget=soft))) == ["a", "b", "c"]
 
 
 def test_a_team_may_tighten_what_the_organisation_allows() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import InvalidRequest
 from gateway.moments import parse_moment
+from gateway.periods import day_start_ms
 from gateway.records import METRICS, ClosedEntry
 from gateway.store.base import UsageCell
 from gateway.tenants import Team
@@ -191,8 +192,16 @@ def test_a_wrong_query_names_its_parameter(texts: dict[str, str], param: str, sa
 
 def test_a_period_is_widened_to_the_hours_that_it_touches() -> None:
     query = whole_hours(UsageQuery(NINE + 1, NINE + HOUR_MS + 1))
-    assert query == UsageQuery(NINE, NINE + 2 * HOUR_MS)
+    assert query == UsageQuery(NINE, NINE + HOUR_MS + 1)
     assert whole_hours(query) == query
+
+
+def test_an_hour_that_begins_at_half_past_is_in_one_month_only() -> None:
+    november = UsageQuery(day_start_ms("2026-11-01", "Asia/Kolkata"), day_start_ms("2026-12-01", "Asia/Kolkata"), ())
+    december = UsageQuery(day_start_ms("2026-12-01", "Asia/Kolkata"), day_start_ms("2027-01-01", "Asia/Kolkata"), ())
+    first_hour_ms = day_start_ms("2026-12-01", "Asia/Kolkata")
+    inside = [q for q in map(whole_hours, (november, december)) if q.from_ms <= first_hour_ms < q.to_ms]
+    assert inside == [whole_hours(december)]
 
 
 def test_a_query_by_tag_is_widened_to_whole_days_of_the_team() -> None:

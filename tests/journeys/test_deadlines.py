@@ -1,0 +1,70 @@
+"""The deadline ends a request whatever holds it up: a provider that drips, or a caller that does not read."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.journeys.caller import ask, listen
+from tests.journeys.fault_provider import FaultProvider
+from tests.journeys.gateway_process import GatewayProcess, running, table_of, until
+
+DEADLINE_S = 2
+
+
+@pytest.fixture(scope="module")
+def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[GatewayProcess, FaultProvider]]:
+    with FaultProvider() as provider:
+        table = table_of({"only": provider.base_url}, routing={"deadline": DEADLINE_S})
+        with running(tmp_path_factory.mktemp("hurried"), table) as gateway:
+            yield gateway, provider
+
+
+def test_a_provider_that_drips_does_not_earn_more_time(hurried: tuple[GatewayProcess, FaultProvider]) -> None:
+    gateway, provider = hurried
+    provider.next("slow-drip-100ms")
+    begun_s = time.monotonic()
+    answer = ask(gateway, max_tokens=50)
+    assert answer.status_code == 504
+    assert answer.json()["error"]["code"] == "timeout"
+    assert time.monotonic() - begun_s < DEADLINE_S + 1
+
+
+def test_a_caller_that_stops_reading_is_let_go_at_the_deadline(
+    hurried: tuple[GatewayProcess, FaultProvider],
+) -> None:
+    gateway, provider = hurried
+    provider.next("endless")
+    url = urlsplit(gateway.url)
+    body = json.dumps(
+        {"model": "acme/chat", "stream": True, "messages": [{"role": "user", "content": "go on"}]}
+    ).encode()
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect((url.hostname or "", url.port or 80))
+        head = (
+            f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: {gateway.headers()['authorization']}\r\n"
+        )
+        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        begun_s = time.monotonic()
+        line = until(lambda: next((line for line in gateway.log_lines() if line.get("status") == 499), None), "its end")
+        assert time.monotonic() - begun_s < DEADLINE_S + 2
+    (entry,) = gateway.story(line["id"])
+    assert (entry.answered, entry.estimated, entry.failure) == (True, True, "client_gone")
+    assert entry.charge_nano_usd is not None
+
+
+def test_a_good_stream_is_no_499_however_late_its_framing_ends(
+    hurried: tuple[GatewayProcess, FaultProvider],
+) -> None:
+    gateway, provider = hurried
+    provider.next("sse-byte-by-byte")
+    heard = listen(gateway, max_tokens=2)
+    assert heard.is_done
+    line = until(lambda: next((x for x in gateway.log_lines() if x.get("id") == heard.inference_id), None), "its line")
+    assert line["status"] == 200
