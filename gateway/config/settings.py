@@ -94,11 +94,13 @@ def _redis_url(value: str) -> str:
     expected = "expected redis://host:6379/0, rediss://host:6379/0 or unix:///path/to/redis.sock"
     try:
         parts = urlsplit(value)
-        place = {"redis": parts.hostname, "rediss": parts.hostname, "unix": parts.path}.get(parts.scheme)
-        _ = parts.port
+        nodes = [urlsplit(f"//{node}") for node in parts.netloc.rpartition("@")[2].split(",")]
+        hosts = [node.hostname or "" for node in nodes]
+        _ = [node.port for node in nodes]
+        places = {"redis": hosts, "rediss": hosts, "unix": [parts.path]}.get(parts.scheme, [""])
     except ValueError:
         raise ValueError(f"not a URL of a Redis server, {expected}") from None
-    if not place:
+    if not all(places):
         raise ValueError(f"not a URL of a Redis server, {expected}")
     return value
 
@@ -159,7 +161,8 @@ class Settings:
     mappings: Path = _setting("GATEWAY_MAPPINGS", "the mapping table", Path, Path("mappings.yaml"), "./mappings.yaml")
     redis_url: str | None = _setting(
         "REDIS_URL",
-        "redis://, rediss:// or unix:// of the ledger; in cluster and sentinel mode that of one node",
+        "redis://, rediss:// or unix:// of the ledger; in cluster mode that of one node, in sentinel mode "
+        "redis://sentinel-1:26379,sentinel-2:26379/name-of-the-master",
         _redis_url, None, "unset: the embedded store, SQLite under the state folder", secret=True,
     )  # fmt: skip
     state_dir: Path = _setting(

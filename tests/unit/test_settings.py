@@ -80,6 +80,13 @@ def test_no_message_and_no_repr_holds_a_secret() -> None:
     assert good.redis_url == "redis://:hunter2@host"
 
 
+def test_sentinels_stand_in_one_url() -> None:
+    url = "redis://:hunter2@one:26379,two,three:26380/main"
+    assert from_environ({"REDIS_URL": url, "GATEWAY_REDIS_MODE": "sentinel"}).redis_url == url
+    for wrong in ("redis://one,,two/main", "redis://one:x,two/main", "redis:///main", "unix://"):
+        assert len(faults_of({"REDIS_URL": wrong})) == 1
+
+
 def test_a_value_can_come_from_a_file(tmp_path: Path) -> None:
     secret = tmp_path / "admin_key"
     secret.write_text("0123456789abcdef0123\n")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from redis import exceptions
 from redis.asyncio import Redis, RedisCluster, Sentinel, SentinelConnectionPool, SSLConnection
@@ -26,6 +26,7 @@ REST_S: Final = 1.0
 REPORT_TIMEOUT_S: Final = 10.0
 VERSION_MIN: Final = (6, 2)
 SENTINEL_NAME: Final = "mymaster"
+SENTINEL_PORT: Final = 26379
 
 T = TypeVar("T")
 Client = Any
@@ -33,7 +34,8 @@ Client = Any
 
 
 def make_client(url: str, mode: str, *, timeout_s: float = TIMEOUT_S) -> Client:
-    """A client that connects at its first command. In sentinel mode the URL's path names the master (`mymaster`)."""
+    """A client that connects at its first command. In sentinel mode the URL names the sentinels, with commas between,
+    and its path the master (`mymaster`)."""
     options: dict[str, Any] = {
         "socket_timeout": timeout_s,
         "socket_connect_timeout": timeout_s,
@@ -50,14 +52,18 @@ def make_client(url: str, mode: str, *, timeout_s: float = TIMEOUT_S) -> Client:
 
 def _sentinel_client(url: str, options: dict[str, Any]) -> Client:
     parts = urlsplit(url)
+    user, at, nodes = parts.netloc.rpartition("@")
     path = parts.path.strip("/")
-    address = parse_url(url if path.isdigit() or not path else url.replace(parts.path, "", 1))
-    tls = address.pop("connection_class", None) is SSLConnection
-    host, port = address.pop("host", "localhost"), address.pop("port", 26379)
-    shared = {**options, **address, "ssl": tls}
-    sentinel: Client = Sentinel([(host, port)], sentinel_kwargs=options, **shared)  # type: ignore[no-untyped-call]
-    name = path if path and not path.isdigit() else SENTINEL_NAME
-    return sentinel.master_for(name, connection_pool_class=SentinelConnectionPool)
+    name, database = (SENTINEL_NAME, path) if path.isdigit() or not path else (path, "")
+    addresses = [
+        parse_url(urlunsplit((parts.scheme, f"{user}{at}{node}", database, parts.query, "")))
+        for node in nodes.split(",")
+    ]
+    sentinels = [(one.get("host", "localhost"), one.get("port", SENTINEL_PORT)) for one in addresses]
+    shared = {key: value for key, value in addresses[0].items() if key not in ("host", "port", "connection_class")}
+    tls = addresses[0].get("connection_class") is SSLConnection
+    manager: Client = Sentinel(sentinels, sentinel_kwargs=options, **options, **shared, ssl=tls)  # type: ignore[no-untyped-call]
+    return manager.master_for(name, connection_pool_class=SentinelConnectionPool)
 
 
 class Link:
@@ -115,6 +121,9 @@ class Link:
 
     async def aclose(self) -> None:
         await self._client.aclose()
+        manager = getattr(getattr(self._client, "connection_pool", None), "sentinel_manager", None)
+        for sentinel in () if manager is None else manager.sentinels:
+            await sentinel.aclose()
 
     async def _check(self) -> None:
         infos: dict[str, Any] = await self._client.info()
