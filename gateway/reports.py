@@ -24,6 +24,8 @@ from gateway.usage_report import Report, Teams, UsageQuery, report, whole_days, 
 
 STORY_MS: Final = 7 * 24 * 3_600_000
 """How far back a caller's own request id is looked for."""
+UNSHIPPED_MS: Final = 3_600_000
+"""How far back a caller's own request id is looked for among what may not have reached the store yet."""
 LATE_MS: Final = 3_600_000
 """An entry's admission is at most this far from the time in its inference id."""
 
@@ -145,9 +147,15 @@ class Reports:
     async def _labelled(self, label: str, team: Team, now_ms: int) -> list[ClosedEntry]:
         """The entries of the newest request of a team that its caller gave this id."""
         from_ms, to_ms = now_ms - STORY_MS, now_ms + LATE_MS
-        kept = await self.store.entries(from_ms=from_ms, to_ms=to_ms, team_ids=[team.id])
-        local = (entry for entry in await self._local(from_ms, to_ms) if entry.team_id == team.id)
-        entries = [entry for entry in _united(kept, local) if entry.request_id == label]
+        kept = await self.store.entries(from_ms=from_ms, to_ms=to_ms, team_ids=[team.id], request_id=label)
+        local = await asyncio.to_thread(
+            lambda: [
+                entry
+                for entry in self.journal.closed_entries(now_ms - UNSHIPPED_MS, to_ms)
+                if entry.team_id == team.id and entry.request_id == label
+            ]
+        )
+        entries = _united(kept, local)
         newest = max(entries, key=lambda entry: (entry.at_ms, entry.inference_id), default=None)
         return [entry for entry in entries if newest is not None and entry.inference_id == newest.inference_id]
 

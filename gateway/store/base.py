@@ -141,8 +141,10 @@ class Reports(Protocol):
         """The same per value of one tag, by day; what carried no such tag is not in it."""
         ...
 
-    async def entries(self, *, from_ms: int, to_ms: int, team_ids: Sequence[str] | None = None) -> list[ClosedEntry]:
-        """The closed entries that are still kept, in order of their time."""
+    async def entries(
+        self, *, from_ms: int, to_ms: int, team_ids: Sequence[str] | None = None, request_id: str | None = None
+    ) -> list[ClosedEntry]:
+        """The closed entries that are still kept, in order of their time; with `request_id` those that carry it."""
         ...
 
     async def story(self, inference_id: str) -> list[ClosedEntry]:

@@ -58,20 +58,42 @@ CREATE INDEX entry_request ON entry (inference_id);
 
 
 class Database:
-    """Opens the file at the first call. Raises StoreAway for every error of SQLite's."""
+    """Two connections of one file, each in a thread of its own: one for what is written and waited for, one for
+    reports, which may take their time and hold nobody up. Opens at the first call. Raises StoreAway for every error of
+    SQLite's."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite")
-        self._connection: sqlite3.Connection | None = None
+        self._writing = _Connection(path, "BEGIN IMMEDIATE", "sqlite")
+        self._reading = _Connection(path, "BEGIN", "sqlite-reports")
 
     async def call(
         self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Runs `function(connection, …)` as one transaction. A caller that is cancelled does not stop it half way."""
+        return await self._writing.run(lambda connection: function(connection, *args, **kwargs))
+
+    async def read(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """The same for what only reads: all of it sees one moment, and nobody waits for it."""
+        return await self._reading.run(lambda connection: function(connection, *args, **kwargs))
+
+    async def aclose(self) -> None:
+        await self._reading.aclose()
+        await self._writing.aclose()
+
+
+class _Connection:
+    def __init__(self, path: Path, begin: str, name: str) -> None:
+        self._path = path
+        self._begin = begin
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
+        self._connection: sqlite3.Connection | None = None
+
+    async def run(self, act: Callable[[sqlite3.Connection], T]) -> T:
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(self._thread, lambda: self._transact(function, *args, **kwargs))
+            return await loop.run_in_executor(self._thread, lambda: self._transact(act))
         except RuntimeError as error:
             raise StoreAway("the store is closed") from error
 
@@ -79,14 +101,12 @@ class Database:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown(wait=False)
 
-    def _transact(
-        self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
-    ) -> T:
+    def _transact(self, act: Callable[[sqlite3.Connection], T]) -> T:
         try:
             connection = self._open()
-            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(self._begin)
             try:
-                result = function(connection, *args, **kwargs)
+                result = act(connection)
                 connection.execute("COMMIT")
                 return result
             except BaseException:
