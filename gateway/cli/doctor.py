@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from gateway.administration import wall_clock_ms
 from gateway.cli.config import add_mappings_option, read_settings
 from gateway.cli.output import print_json
-from gateway.cli.usage import JOURNAL_FOLDER
+from gateway.cli.storage import JOURNAL_FOLDER
 from gateway.config.catalog import Catalog
 from gateway.config.mapping_faults import MappingFaults
 from gateway.config.mappings import load

@@ -9,8 +9,8 @@ from typing import Any
 
 from gateway.administration import wall_clock_ms
 from gateway.cli.failure import CliFailure
-from gateway.cli.storage import settings_of_environment
-from gateway.cli.usage import JOURNAL_FOLDER, tell_waiting, with_journals, zone_of_table
+from gateway.cli.period import tell_waiting
+from gateway.cli.storage import JOURNAL_FOLDER, settings_of_environment, with_store, zone_of_table
 from gateway.errors import NotFound
 from gateway.invoice import FORMATS, Invoice, invoice, month_named
 from gateway.invoice_page import invoice_page
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         inside = [entry for entry in waiting if month.from_ms <= entry.at_ms < month.to_ms]
         return invoice(team.name, team.id, month, period, wall_clock_ms()), len(inside)
 
-    found, waiting = with_journals(settings, ask)
+    found, waiting = with_store(settings, ask)
     tell_waiting(waiting)
     if args.json:
         text = encode_json(found.as_json()).decode() + "\n"

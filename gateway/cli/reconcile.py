@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from gateway.cli.failure import CliFailure
 from gateway.cli.output import print_json, print_table
-from gateway.cli.storage import settings_of_environment
-from gateway.cli.usage import JOURNAL_FOLDER, add_moments, query_of, with_journals, zone_of_table
+from gateway.cli.period import add_moments, query_of
+from gateway.cli.storage import JOURNAL_FOLDER, settings_of_environment, with_store, zone_of_table
 from gateway.ledger_period import entries_of, read_period, unshipped_entries
 from gateway.moments import format_moment
 from gateway.money import format_usd
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
         total = booked + sum(entry.provider_cost_nano_usd or 0 for entry in waiting)
         return reconcile(rows, entries, total), query.from_ms, query.to_ms
 
-    found, from_ms, to_ms = with_journals(settings, ask)
+    found, from_ms, to_ms = with_store(settings, ask)
     if args.json:
         period = {"from": format_moment(from_ms), "to": format_moment(to_ms)}
         print_json({"provider": provider, **period, **found.as_json()})

@@ -1,19 +1,27 @@
-"""What commands share that work on the store: the environment's settings, and a store opened for one act."""
+"""What commands share that work on the store: the environment's settings, the table's time zone, and a store opened for
+one act."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from gateway.cli.failure import CliFailure
+from gateway.config.mapping_faults import MappingFaults
+from gateway.config.mappings import load
 from gateway.config.settings import Settings, SettingsFaults, from_environ
 from gateway.errors import GatewayError
+from gateway.journal.entries import NewerFormat
 from gateway.store.base import Store, StoreAway, StoreUnfit
 from gateway.store.open import open_store
+from providers.registry import ADAPTERS
 
 T = TypeVar("T")
+
+JOURNAL_FOLDER: Final = "journal"
+"""Under the state folder; what this host's workers have not shipped yet is there."""
 
 
 def settings_of_environment(flags: Mapping[str, str | None] | None = None) -> Settings:
@@ -45,7 +53,19 @@ def with_store(settings: Settings, act: Callable[[Store], Awaitable[T]]) -> T:
         raise CliFailure(f"the store cannot be asked: {away.reason}", 1) from None
     except StoreUnfit as unfit:
         raise CliFailure(str(unfit)) from None
+    except NewerFormat as newer:
+        raise CliFailure(f"an entry of the journal or the store was {newer}", 1) from None
     except GatewayError as error:
         raise CliFailure(error.message) from None
     except OSError as error:
         raise CliFailure(f"{settings.state_dir}: {error.strerror or error}", 1) from None
+
+
+def zone_of_table(settings: Settings) -> str:
+    """The table's time zone; a host without a table, such as one for billing, reports in UTC."""
+    if not settings.mappings.exists():
+        return "UTC"
+    try:
+        return load(settings.mappings, os.environ, ADAPTERS).timezone
+    except MappingFaults as faults:
+        raise CliFailure(str(faults)) from None

@@ -14,10 +14,8 @@ from typing import Any, Final, TextIO, TypeVar
 from gateway.administration import wall_clock_ms
 from gateway.cli.failure import CliFailure
 from gateway.cli.output import print_json, print_table
-from gateway.cli.storage import settings_of_environment, with_store
-from gateway.cli.usage import zone_of_table
+from gateway.cli.storage import settings_of_environment, with_store, zone_of_table
 from gateway.config.settings import Settings, SettingsFaults, from_environ
-from gateway.journal.entries import NewerFormat
 from gateway.money import format_usd
 from gateway.store.base import Store
 from gateway.store.contents import Item, contents
@@ -173,8 +171,6 @@ def _guarded(settings: Settings, act: Callable[[Store], Awaitable[T]]) -> T:
         return with_store(settings, act)
     except TransferRefused as refused:
         raise CliFailure(str(refused), 1) from None
-    except NewerFormat as newer:
-        raise CliFailure(f"the store was {newer}", 1) from None
 
 
 def _items(path: Path) -> Iterator[Item]:

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
-from collections.abc import Awaitable, Callable
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from gateway.administration import wall_clock_ms
 from gateway.cli.failure import CliFailure
 from gateway.cli.output import print_json, print_table
-from gateway.cli.storage import settings_of_environment, with_store
-from gateway.config.mapping_faults import MappingFaults
-from gateway.config.mappings import load
-from gateway.config.settings import Settings
-from gateway.journal.entries import NewerFormat
+from gateway.cli.period import add_moments, query_of, tell_waiting
+from gateway.cli.storage import JOURNAL_FOLDER, settings_of_environment, with_store, zone_of_table
 from gateway.journal.local import LocalJournals
 from gateway.ledger_period import read_period, unshipped_entries
 from gateway.losses import CAUSES, COUNTS, Losses, losses
@@ -24,13 +18,8 @@ from gateway.records import ClosedEntry
 from gateway.reports import Reports
 from gateway.store.base import Store
 from gateway.usage_export import as_csv, as_jsonl
-from gateway.usage_report import Report, Teams, UsageQuery, figures, read_query, whole_hours
-from providers.registry import ADAPTERS
+from gateway.usage_report import Report, Teams, figures, whole_hours
 
-T = TypeVar("T")
-
-JOURNAL_FOLDER: Final = "journal"
-"""Under the state folder; what this host's workers have not shipped yet is there."""
 SHOWN: Final = ("requests", "failed_requests", "prompt_tokens", "completion_tokens", "cost_usd", "provider_cost_usd")
 """The figures of the table that a person reads; the other forms have all."""
 
@@ -71,14 +60,6 @@ def _add_period(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--team", metavar="T", action="append", help="only this team; again for more")
 
 
-def add_moments(parser: argparse.ArgumentParser) -> None:
-    """`--from` and `--to`, for every command that asks about a period."""
-    parser.add_argument(
-        "--from", dest="from_text", metavar="TIME", help="ISO date or time (default: this month's first)"
-    )
-    parser.add_argument("--to", dest="to_text", metavar="TIME", help="ISO date or time, exclusive (default: now)")
-
-
 def run_usage(args: argparse.Namespace) -> int:
     if args.losses:
         return run_losses(args)
@@ -114,29 +95,13 @@ def run_losses(args: argparse.Namespace) -> int:
         asked = (await reports.teams()).by_id if team_ids is None else team_ids
         return losses(period), len(await unshipped_entries(settings.state_dir / JOURNAL_FOLDER, store, asked))
 
-    found, waiting = with_journals(settings, ask)
+    found, waiting = with_store(settings, ask)
     if args.json or args.format == "json":
         print_json(found.as_json())
     else:
         _print_losses(found)
     tell_waiting(waiting)
     return 0
-
-
-def with_journals(settings: Settings, act: Callable[[Store], Awaitable[T]]) -> T:
-    """As `with_store`, for acts that also read this host's journals."""
-    try:
-        return with_store(settings, act)
-    except NewerFormat as newer:
-        raise CliFailure(f"a journal of this host was {newer}", 1) from None
-
-
-def tell_waiting(count: int) -> None:
-    """Says on stderr that the ledger is not complete yet."""
-    if count:
-        sys.stderr.write(
-            f"note: {count} entries of this host's journals are not in the store yet, and so not in this\n"
-        )
 
 
 def run_export(args: argparse.Namespace) -> int:
@@ -150,7 +115,7 @@ def run_export(args: argparse.Namespace) -> int:
         attempts = await reports.attempts(query_of(args, reports, None), await _team_ids(args, reports))
         return attempts, await reports.teams()
 
-    attempts, teams = with_journals(settings, ask)
+    attempts, teams = with_store(settings, ask)
     if args.json or args.format == "jsonl":
         sys.stdout.writelines(as_jsonl(attempts, teams.name))
     else:
@@ -158,29 +123,8 @@ def run_export(args: argparse.Namespace) -> int:
     return 0
 
 
-def query_of(args: argparse.Namespace, reports: Reports, group_by: str | None) -> UsageQuery:
-    """What the flags ask about. Raises InvalidRequest."""
-    return read_query(
-        from_text=args.from_text,
-        to_text=args.to_text,
-        group_by=group_by,
-        now_ms=wall_clock_ms(),
-        zone=reports.zone_info(),
-    )
-
-
 async def _team_ids(args: argparse.Namespace, reports: Reports) -> list[str] | None:
     return None if args.team is None else await reports.team_ids(args.team)
-
-
-def zone_of_table(settings: Settings) -> str:
-    """The table's time zone; a host without a table, such as one for billing, reports in UTC."""
-    if not settings.mappings.exists():
-        return "UTC"
-    try:
-        return load(settings.mappings, os.environ, ADAPTERS).timezone
-    except MappingFaults as faults:
-        raise CliFailure(str(faults)) from None
 
 
 def _print_report(report: Report) -> None:
