@@ -87,6 +87,8 @@ def reconcile(rows: Iterable[BilledRow], entries: Sequence[ClosedEntry], ledger_
     for row in rows:
         total += row.cost_nano_usd
         entry, note = register.take(row)
+        if entry is None and not (row.cost_nano_usd or row.prompt_tokens or row.completion_tokens):
+            continue  # it lists what it refused, too: nothing was used there, and nothing is billed
         if entry is None:
             differences.append(Difference("missing_here", row.cost_nano_usd, row.line, row.ids[0], None, note))
             continue

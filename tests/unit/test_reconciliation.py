@@ -52,6 +52,12 @@ def test_each_difference_has_its_kind() -> None:
     assert kinds(told([], [], total=5)) == [("not_itemised", -5)]
 
 
+def test_what_used_and_cost_nothing_is_no_difference_on_either_side() -> None:
+    refused = booked(kind="void", answered=False, prompt_tokens=0, completion_tokens=0, provider_cost_nano_usd=0)
+    assert told([row("up-2", cost=0, prompt=0, completion=0)], [refused]).differences == ()
+    assert kinds(told([row("up-2", cost=0)], [])) == [("missing_here", 0)]
+
+
 def test_what_is_billed_twice_is_missing_here_once() -> None:
     found = told([row(), row()], [booked()])
     assert (found.matched, kinds(found)) == (1, [("missing_here", COST)])
