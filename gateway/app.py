@@ -221,6 +221,8 @@ class Application:
         self.readiness.facts["unshipped_entries"] = lambda: self._shipper.pending_entries
         self.admin = _starlette([*probes, metrics, *admin])
         # With a listener of its own, the admin side is not to be had on the public one.
+        self.readiness.facts["lost_entries"] = lambda: self._shipper.lost_entries or None
+        self.readiness.facts["parked_journals"] = lambda: self._shipper.parked_lanes or None
         self._web = _starlette(
             [*probes, *inference] if settings.admin_port is not None else [*probes, metrics, *admin, *inference]
         )
