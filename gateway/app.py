@@ -76,6 +76,7 @@ class Application:
         self._log = Log(settings.log_level)
         Forward(self._log).install()
         self._metrics = Metrics()
+        self._store_answered = False
         self._cors = Cors(settings.cors_origins)
 
     async def start(self) -> None:
@@ -215,14 +216,15 @@ class Application:
             *console_routes(),
         ]
         self.readiness.checks["store"] = self._store_check
+        self.readiness.checks["journal"] = self._journal_check
         self.readiness.facts["generation"] = lambda: self._service.catalog.generation
         self.readiness.facts["store"] = lambda: self._store.kind
         self.readiness.facts["mapping_fault"] = lambda: self._watch.fault
         self.readiness.facts["unshipped_entries"] = lambda: self._shipper.pending_entries
-        self.admin = _starlette([*probes, metrics, *admin])
-        # With a listener of its own, the admin side is not to be had on the public one.
         self.readiness.facts["lost_entries"] = lambda: self._shipper.lost_entries or None
         self.readiness.facts["parked_journals"] = lambda: self._shipper.parked_lanes or None
+        self.admin = _starlette([*probes, metrics, *admin])
+        # With a listener of its own, the admin side is not to be had on the public one.
         self._web = _starlette(
             [*probes, *inference] if settings.admin_port is not None else [*probes, metrics, *admin, *inference]
         )
@@ -236,12 +238,18 @@ class Application:
         return Measured(seen.state != "open", seen.first_content_ms, seen.tokens_per_s)
 
     async def _store_check(self) -> str | None:
+        """The journal carries on without the store, so one that is away makes nobody unready; one that never answered
+        does, since no key can be known."""
         try:
             await self._store.ping()
         except StoreAway as away:
-            # The journal carries on without it, so a worker whose store is away still serves.
             self._log.warning("store_away", reason=away.reason)
+            return None if self._store_answered else away.reason
+        self._store_answered = True
         return None
+
+    async def _journal_check(self) -> str | None:
+        return None if self._journal.has_room() else "the journal cannot be written; nothing is sent to a provider"
 
     def _use_catalog(self, catalog: Catalog) -> None:
         self._service.use_catalog(catalog)
@@ -296,7 +304,10 @@ def _starlette(routes: Sequence[BaseRoute]) -> Starlette:
     async def unforeseen(request: Request, error: Exception) -> Response:
         return error_response(InternalError("Something went wrong here."))
 
-    return Starlette(
+    made = Starlette(
         routes=routes,
         exception_handlers={GatewayError: known, HTTPException: http, Exception: unforeseen},
     )
+    # A redirect would lead to whatever Host the caller named.
+    made.router.redirect_slashes = False
+    return made

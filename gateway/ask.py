@@ -79,6 +79,8 @@ def parse_tags(header: str) -> dict[str, str]:
                 "of a-z, 0-9, _ and -, and a value of 1 to 64 characters.",
                 param="X-Gateway-Tags",
             )
+        if name in tags:
+            raise InvalidRequest(f"X-Gateway-Tags: {name!r} stands twice.", param="X-Gateway-Tags")
         tags[name] = value
     if len(tags) > TAGS_MAX:
         raise InvalidRequest(f"X-Gateway-Tags: at most {TAGS_MAX} tags.", param="X-Gateway-Tags")

@@ -15,6 +15,7 @@
     ├── NoProviderAvailable   502
     ├── LedgerUnavailable     502
     ├── UpstreamTimeout       504
+    ├── ShuttingDown          502
     └── InternalError         500  ours; says nothing but the request's id
 
 A provider's own failure is a `ProviderFailure` (providers/wire.py) and never reaches a caller as it is.
@@ -146,6 +147,14 @@ class LedgerUnavailable(GatewayError):
     status = 502
     type = "server_error"
     default_code = "ledger_unavailable"
+
+
+class ShuttingDown(GatewayError):
+    """The drain is over and the request was still under way."""
+
+    status = 502
+    type = "server_error"
+    default_code = "shutting_down"
 
 
 class InternalError(GatewayError):

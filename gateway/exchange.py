@@ -27,6 +27,21 @@ OnHead = Callable[[int], None]
 """Told the status of an answer as soon as it is there, unless the whole answer is there with it."""
 
 
+DROPPED_NAMES_MAX: Final = 20
+DROPPED_CHARS_MAX: Final = 64
+
+
+def named(dropped: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of dropped fields as they are told and kept. Callers choose them: they are cut to printable ASCII of a
+    bearable length, and a number stands for the rest of very many."""
+    told = tuple(
+        "".join(c if "!" <= c <= "~" and c != "," else "?" for c in name[:DROPPED_CHARS_MAX])
+        for name in dropped[:DROPPED_NAMES_MAX]
+    )
+    more = len(dropped) - len(told)
+    return (*told, f"and {more} more") if more else told
+
+
 class Answer:
     """A whole answer and what it took."""
 
@@ -167,7 +182,7 @@ class Exchange:
                 raise
         finally:
             response.close()
-        return Answer(offer, reply, call.dropped)
+        return Answer(offer, reply, named(call.dropped) if call.dropped else ())
 
     async def open_stream(
         self, offer: Offer, request: ChatRequest, attempt_id: str, deadline_s: float, on_head: OnHead
@@ -184,7 +199,8 @@ class Exchange:
             on_head(response.status)
             if response.status != 200:
                 raise await _failure(offer, response)
-            live = LiveStream(offer, adapter.open_stream(request), response, call.dropped, deadline_s, first_due_s)
+            dropped = named(call.dropped) if call.dropped else ()
+            live = LiveStream(offer, adapter.open_stream(request), response, dropped, deadline_s, first_due_s)
             first = live.first
             has_content = False
             while not has_content and not live.ended:

@@ -69,7 +69,7 @@ class Served:
             (b"x-gateway-attempts", attempts_header(self.attempts).encode()),
         ]
         if self.dropped:
-            headers.append((b"x-gateway-dropped", ", ".join(self.dropped).encode("ascii", "replace")))
+            headers.append((b"x-gateway-dropped", ", ".join(self.dropped).encode()))
         if self.bill.max_tokens_set is not None:
             headers.append((b"x-gateway-max-tokens", b"%d; reason=budget" % self.bill.max_tokens_set))
         headers.extend((name.encode(), value.encode()) for name, value in self.bill.limit_headers.items())

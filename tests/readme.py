@@ -64,6 +64,7 @@ WHEN: Final = {
     "431 headers_too_large": "the headers are over the limit",
     "500 internal_error": "a fault of ours; the message holds the request's id",
     "502 all_providers_failed": "every candidate failed; `error.attempts` lists each with its status and reason",
+    "502 shutting_down": "the drain was over before the answer was; `Retry-After`",
     "502 no_provider_available": "every candidate is resting after failures; `Retry-After`",
     "502 ledger_unavailable": "the store is away and the team may not go on without it; `Retry-After`",
     "504 timeout": "the last candidate timed out",

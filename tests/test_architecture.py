@@ -39,7 +39,8 @@ MAY_KNOW: Final[Mapping[str, tuple[str, ...]]] = {
 """By room: the rooms, or single modules, that it may import. Itself it always may."""
 
 LIBRARIES: Final[Mapping[str, tuple[str, ...]]] = {
-    "httptools": ("gateway.upstream",),
+    # Its parser stands on both sides: towards providers, and under uvicorn's protocol.
+    "httptools": ("gateway.upstream", "gateway.cli.http_protocol"),
     "httpx": ("gateway.upstream",),
     # Bytes become values here: the wire's words, the stream's events, the journal's lines, the store's rows.
     "msgspec": (

@@ -6,6 +6,7 @@ The simulated providers run in a thread of this process, so that whatever ends i
 from __future__ import annotations
 
 import argparse
+import fcntl
 import os
 import secrets
 import shutil
@@ -56,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     except SettingsFaults as faults:
         raise CliFailure(str(faults)) from None
     listener = listen(settings.host, settings.port)
-    _empty(FOLDER)
+    lock = _own_folder(FOLDER)
     simulators = SimulatorServer()
     simulators.start()
     try:
@@ -69,16 +70,23 @@ def run(args: argparse.Namespace) -> int:
     finally:
         simulators.stop()
         listener.close()
+        os.close(lock)
 
 
-def _empty(folder: Path) -> None:
+def _own_folder(folder: Path) -> int:
+    """An empty folder that no other demo uses as long as the returned descriptor is open."""
+    lock_path = folder.with_suffix(".lock")
     try:
-        shutil.rmtree(folder, ignore_errors=False)
-    except FileNotFoundError:
-        pass
+        folder.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(folder, ignore_errors=not folder.exists())
+        folder.mkdir(mode=0o700)
+    except BlockingIOError:
+        raise CliFailure(f"another demo is running in {folder}; stop it, or start this one elsewhere", 1) from None
     except OSError as error:
-        raise CliFailure(f"cannot empty {folder}: {error.strerror or error}", 1) from None
-    folder.mkdir(parents=True, mode=0o700)
+        raise CliFailure(f"{folder} cannot be made anew: {error.strerror or error}", 1) from None
+    return lock
 
 
 async def _team_and_key(store: Store) -> str:

@@ -8,8 +8,10 @@ served, and a connection that never completes its request stays open for ever.
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Final
+import re
+from typing import Any, Final, NoReturn
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gateway.errors import GatewayError, InvalidRequest
@@ -21,6 +23,8 @@ HEADERS_MAX: Final = 100
 HEAD_S_MAX: Final = 10.0
 BODY_S_MAX: Final = 60.0
 _CHECK_S: Final = 5.0
+_HOST: Final = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
+_UPGRADE_HEADERS: Final = frozenset({b"upgrade", b"connection", b"http2-settings"})
 
 
 class HeadTooLarge(GatewayError):
@@ -66,31 +70,55 @@ class GuardedProtocol(HttpToolsProtocol):
             self._arrive("head")
         if self._arriving == "head":
             self._head_bytes += len(data)
-        super().data_received(data)
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._pass_over_upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("")
         # httptools hands a header over only when it is complete, so a huge one must be caught by counting.
         if self._arriving == "head" and self._head_bytes > HEAD_BYTES_MAX + URL_BYTES_MAX and not self._closing():
             self._refusal = HeadTooLarge(f"The headers are larger than {HEAD_BYTES_MAX >> 10} KiB.")
             self.send_400_response("")
 
+    def _pass_over_upgrade(self, rest: bytes) -> None:
+        """We change to no other protocol, so an offer to do so means nothing: the request is read again without it.
+        The parser takes what follows such an offer for the other protocol, and would lose the body."""
+        lines = [b"%b %b HTTP/1.1" % (self.parser.get_method(), self.url)]
+        lines += [b"%b: %b" % pair for pair in self.headers if pair[0] not in _UPGRADE_HEADERS]
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(b"\r\n".join([*lines, b"", b""]) + rest)
+
     def on_headers_complete(self) -> None:
+        if self._offers_upgrade():
+            return  # what comes of it is decided in `_pass_over_upgrade`
         headers = self.headers
-        size, hosts = 0, 0
+        size, hosts, host = 0, 0, b""
         for name, value in headers:
             size += len(name) + len(value)
-            hosts += name == b"host"
+            if name == b"host":
+                hosts, host = hosts + 1, value
+            elif name == b"transfer-encoding" and value.strip().lower() != b"chunked":
+                self._refuse(InvalidRequest("Transfer-Encoding may be chunked and nothing else.", code="bad_http"))
         if len(self.url) > URL_BYTES_MAX or len(headers) > HEADERS_MAX or size > HEAD_BYTES_MAX:
-            self._refusal = HeadTooLarge(
-                f"At most {HEADERS_MAX} headers of {HEAD_BYTES_MAX >> 10} KiB together, and a target of "
-                f"{URL_BYTES_MAX >> 10} KiB."
+            self._refuse(
+                HeadTooLarge(
+                    f"At most {HEADERS_MAX} headers of {HEAD_BYTES_MAX >> 10} KiB together, and a target of "
+                    f"{URL_BYTES_MAX >> 10} KiB."
+                )
             )
-            raise _Refused
-        if hosts != 1:
-            self._refusal = InvalidRequest("Exactly one Host header is needed.", code="bad_host")
-            raise _Refused
+        # HTTP/1.0 knows no Host, and old health probes speak it.
+        if (hosts != 1 or not _HOST.fullmatch(host)) and (hosts or self.parser.get_http_version() != "1.0"):
+            self._refuse(InvalidRequest("Exactly one valid Host header is needed.", code="bad_host"))
+        if not self.url.startswith(b"/") and self.url != b"*":
+            self._refuse(InvalidRequest("The target of a request begins with a slash.", code="bad_http"))
         self._arrive("body")
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
+        if self._offers_upgrade():
+            return
         self._arriving = None
         self._head_bytes = 0
         super().on_message_complete()
@@ -107,6 +135,14 @@ class GuardedProtocol(HttpToolsProtocol):
             % (line, len(body), body)
         )
         self.transport.close()
+
+    def _offers_upgrade(self) -> bool:
+        return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT"
+
+    def _refuse(self, error: GatewayError) -> NoReturn:
+        """Ends the parsing; `send_400_response` says why."""
+        self._refusal = error
+        raise _Refused
 
     def _arrive(self, part: str) -> None:
         self._arriving = part

@@ -74,6 +74,10 @@ def _check(settings: Settings) -> None:
         _say(f"note: {provider} is left out: {reason}")
     if not catalog.models:
         _say("note: no model has a provider that can be asked; set a provider's key")
+    try:
+        settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise CliFailure(f"{settings.state_dir} cannot be used: {error.strerror or error}", 1) from None
     if settings.redis_url is None:
         _say(f"single-host mode: teams, keys and the ledger are in SQLite under {settings.state_dir}")
 

@@ -95,7 +95,7 @@ def parse_object(raw: bytes) -> JsonObject:
     if not isinstance(body, dict):
         raise InvalidRequest("The body is not a JSON object.", code="invalid_json")
     # Fewer brackets than levels allowed: it cannot be too deep. Counting them is a memchr; walking is not.
-    if raw.count(b"{") + raw.count(b"[") > DEPTH_MAX:
+    if raw.count(b"{") + raw.count(b"[") > DEPTH_MAX or raw.count(b",") > NODES_MAX:
         _check_depth(body)
     return body
 
@@ -148,6 +148,9 @@ def _check_sampling(body: JsonObject) -> None:
         body["stop"] = [stop]
     elif stop is not None and not all(isinstance(item, str) for item in stop):
         raise InvalidRequest("stop: expected a string, or a list of up to 4 strings.", param="stop")
+    biases = body.get("logit_bias", {}).values()
+    if not all(isinstance(bias, int | float) and not isinstance(bias, bool) for bias in biases):
+        raise InvalidRequest("logit_bias: expected an object of numbers by token id.", param="logit_bias")
     if "top_logprobs" in body and body.get("logprobs") is not True:
         raise InvalidRequest("top_logprobs: needs logprobs to be true.", param="top_logprobs")
     options = body.get("stream_options")
@@ -170,7 +173,7 @@ def _check_messages(body: JsonObject) -> int:
         if not isinstance(message, dict):
             raise InvalidRequest(f"messages[{i}]: expected an object.", param=f"messages[{i}]")
         role = message.get("role")
-        if role not in ROLES:
+        if not isinstance(role, str) or role not in ROLES:
             raise InvalidRequest(
                 f"messages[{i}].role: expected one of {', '.join(sorted(ROLES))}.", param=f"messages[{i}].role"
             )
@@ -185,6 +188,9 @@ def _check_messages(body: JsonObject) -> int:
             )
         elif not (role in ("assistant", "tool", "function") or message.get("tool_calls")):
             raise InvalidRequest(f"messages[{i}].content: required.", param=f"messages[{i}].content")
+        for name in ("name", "tool_call_id"):
+            if not isinstance(message.get(name), str | None):
+                raise InvalidRequest(f"messages[{i}].{name}: expected a string.", param=f"messages[{i}].{name}")
         if message.get("tool_calls") is not None:
             size += _check_history_calls(i, message)
     return size
@@ -223,6 +229,10 @@ def _check_history_calls(i: int, message: JsonObject) -> int:
         function = call.get("function") if isinstance(call, dict) else None
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise InvalidRequest(f"{where}.name: expected a string.", param=f"{where}.name")
+        if not isinstance(call.get("id"), str | None):
+            raise InvalidRequest(
+                f"messages[{i}].tool_calls[{j}].id: expected a string.", param=f"messages[{i}].tool_calls[{j}].id"
+            )
         call.setdefault("type", "function")
         parameters = function.pop("parameters", None)
         arguments = function.get("arguments", parameters)
@@ -249,6 +259,10 @@ def _check_tools(body: JsonObject) -> None:
             raise InvalidRequest(f'tools[{i}].type: expected "function".', param=f"tools[{i}].type")
         if not isinstance(function.get("name"), str) or not function["name"]:
             raise InvalidRequest(f"tools[{i}].function.name: expected a string.", param=f"tools[{i}].function.name")
+        for name, kind, expected in (("parameters", dict, "a JSON schema"), ("description", str, "a string")):
+            if not isinstance(function.get(name), kind | None):
+                where = f"tools[{i}].function.{name}"
+                raise InvalidRequest(f"{where}: expected {expected}.", param=where)
         names.add(function["name"])
     choice = body.get("tool_choice")
     if choice is None:

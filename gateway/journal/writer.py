@@ -124,6 +124,14 @@ class JournalWriter:
         ]
         return [*paths, self._path] if self._fd >= 0 else paths
 
+    def has_room(self) -> bool:
+        """Whether a new request could be begun now."""
+        try:
+            self._make_room(CLOSE_BYTES, opening=True)
+        except JournalFailed:
+            return False
+        return True
+
     def append(self, *entries: Entry, opening: bool = False) -> None:
         """Writes entries as one. `opening` ones begin something new and leave the room kept for others alone.
 

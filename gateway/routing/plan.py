@@ -69,19 +69,29 @@ def make_plan(
     routing = catalog.routing
     wishes = ask.wishes
     policy = resolved.policy or _SORT_POLICY.get(wishes.sort or "", routing.policy)
-    fit: list[Candidate] = []
     skipped = [Skipped(name, "unkeyed", catalog.left_out[name]) for name in resolved.model.left_out]
-    resting: list[Candidate] = []
+    lasting: list[Candidate] = []
     for offer in resolved.model.offers:
         reason = unfit(offer, ask, resolved, catalog, principal, day)
         if reason is None:
-            seen = look(offer)
-            reason = unready(offer, seen, in_flight)
-            if reason is None:
-                fit.append(Candidate(offer, seen))
-                continue
-            if reason.code == "breaker":
-                resting.append(Candidate(offer, seen))
+            lasting.append(Candidate(offer, look(offer)))
+        else:
+            skipped.append(reason)
+    if not wishes.allow_fallbacks and len(lasting) > 1:
+        # The first in order it is, well or not: to go elsewhere is what the caller forbade.
+        first, *others = ordered(lasting, ask, catalog, policy, day, draw)
+        lasting = [first]
+        why = f"{first.offer.provider.name} comes first and provider.allow_fallbacks is false"
+        skipped.extend(Skipped(other.offer.provider.name, "pin", why) for other in others)
+    fit: list[Candidate] = []
+    resting: list[Candidate] = []
+    for candidate in lasting:
+        reason = unready(candidate.offer, candidate.seen, in_flight)
+        if reason is None:
+            fit.append(candidate)
+            continue
+        if reason.code == "breaker":
+            resting.append(candidate)
         skipped.append(reason)
     if not fit and resting:
         # Nobody is left: the soonest ready is tried rather than nobody, as its own probe.
@@ -91,8 +101,6 @@ def make_plan(
             fit = [chosen]
             skipped = [s for s in skipped if not (s.code == "breaker" and s.provider == chosen.offer.provider.name)]
     fit = ordered(fit, ask, catalog, policy, day, draw)
-    if not wishes.allow_fallbacks:
-        fit = fit[:1]
     return Plan(resolved.model.id, policy, tuple(fit), tuple(skipped), draw)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from gateway.ask import Ask, parse_tags
 from gateway.dialects import chat
-from gateway.errors import AllProvidersFailed, GatewayError, InternalError, LedgerUnavailable
+from gateway.errors import AllProvidersFailed, GatewayError, InternalError, LedgerUnavailable, ShuttingDown
 from gateway.log import Log
 from gateway.metrics import Metrics
 from gateway.outcomes import CLIENT_GONE
@@ -126,6 +126,10 @@ class _Exchange:
             await self._tell(error)
         except (ClientGone, Disconnected):
             self._status = CLIENT_CLOSED
+        except asyncio.CancelledError:
+            # Nobody but a shutdown whose patience is over cancels what it did not begin.
+            await self._tell(ShuttingDown("The gateway is shutting down; ask again.", retry_after_s=1.0))
+            raise
         except Exception as error:  # the one place where an unforeseen fault becomes an answer
             endpoint._log.error(
                 "unforeseen", inference_id=self._id, fault=f"{type(error).__name__}: {error}", where=_where(error)
@@ -162,7 +166,6 @@ class _Exchange:
         if waiting is not None:
             await waiting
         body = served.reply.body
-        self._status = 200
         await self._send(
             {
                 "type": "http.response.start",
@@ -170,6 +173,7 @@ class _Exchange:
                 "headers": [JSON, (b"content-length", b"%d" % len(body)), *self._base, *served.headers()],
             }
         )
+        self._status = 200
         await self._send({"type": "http.response.body", "body": body})
 
     async def _stream(self, call: Call, watch: CallerWatch) -> None:
@@ -194,9 +198,9 @@ class _Exchange:
                     self._status = 200
             self._served = streamed
             if not self._status:
-                self._status = 200
                 head = [*head, *streamed.headers()]
                 await self._send({"type": "http.response.start", "status": 200, "headers": head})
+                self._status = 200
             async with asyncio.timeout(streamed.live.left_s):
                 await self._relay(streamed, wants_usage=call.ask.request.wants_usage)
             if watch.left:

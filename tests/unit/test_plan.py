@@ -82,6 +82,12 @@ def test_wishes_bend_the_order_and_narrow_it() -> None:
     assert names(plan(THREE, ask(wishes=Wishes(allow_fallbacks=False)))) == ["a"]
 
 
+def test_without_fallbacks_the_first_is_asked_or_nobody() -> None:
+    alone = ask(wishes=Wishes(order=("a",), allow_fallbacks=False))
+    assert names(plan(THREE, alone, seen={"a": Seen(cooling_s=5.0)})) == []
+    assert names(plan(THREE, alone, seen={"b": Seen(cooling_s=5.0)})) == ["a"]
+
+
 def test_a_price_ceiling_binds_every_candidate_and_the_unpriced() -> None:
     made = plan(THREE, ask(wishes=Wishes(price_output_max=2_000_000_000)))
     assert names(made) == ["b"]
