@@ -179,7 +179,7 @@ def test_a_killed_worker_loses_no_usage(tmp_path: Path) -> None:
 
         until(lambda: len(set(gateway.worker_pids()) - {victim}) == 2, "another worker in its place")
         cut = outcomes["cut"]
-        assert 0 < cut <= 8
+        assert cut <= 8  # which of the two had how many under way is up to the kernel
         assert outcomes["done"] == 96 - cut
         assert ask(gateway).status_code == 200
 
