@@ -248,13 +248,18 @@ class Bill:
         self._note(Head(self.inference_id, sent.number, status, upstream_id))
 
     def part(self, text_chars: int) -> None:
-        """How much text the stream has given so far. Written every 2 s or 256 tokens."""
-        if text_chars - self._part_chars < PART_TOKENS * 4 and time.monotonic() - self._part_at_s < PART_S:
+        """How much text the stream has given so far. Written with the first of it, which is when the answer becomes the
+        caller's, and then every 2 s or 256 tokens."""
+        more_chars = text_chars - self._part_chars
+        if not more_chars or (self._part_chars and more_chars < PART_TOKENS * 4 and not self._is_part_due()):
             return
         sent = self._current()
         self._part_chars, self._part_at_s = text_chars, time.monotonic()
         tokens = self._meter.estimator.completion_tokens(self._intent.hub_model, text_chars)
         self._note(Part(self.inference_id, sent.number, tokens))
+
+    def _is_part_due(self) -> bool:
+        return time.monotonic() - self._part_at_s >= PART_S
 
     def failed(self, failure: ProviderFailure, *, answered_200: bool, text_chars: int, duration_ms: int) -> None:
         """The attempt did not answer. Its entry waits until it is known whether it is the last."""

@@ -108,14 +108,15 @@ def gave_up(
 
 
 def abandoned(
-    intent: Intent, sent: Sent, *, status: int | None, upstream_id: str | None, completion_tokens: int
+    intent: Intent, sent: Sent, *, status: int | None, upstream_id: str | None, completion_tokens: int | None
 ) -> Outcome:
-    """An attempt that was open when its worker died, by what the journal saw of it."""
-    if status is None:
-        return Outcome("use", unknown=True, failure="worker_died")
+    """An attempt that was open when its worker died, by what the journal saw of it. `completion_tokens` None: no
+    content was seen. Then the caller got none, and owes nothing, whatever the provider may bill."""
+    if status is None or (status < 400 and completion_tokens is None):
+        return Outcome("use", unknown=True, status=status, failure="worker_died", upstream_id=upstream_id)
     if status >= 400:
         return Outcome("void", status=status, failure="worker_died", upstream_id=upstream_id)
-    usage = Usage(intent.prompt_tokens, completion_tokens)
+    usage = Usage(intent.prompt_tokens, completion_tokens or 0)
     return answered(
         intent, sent.price, usage, estimated=True, status=status, failure="worker_died", upstream_id=upstream_id
     )

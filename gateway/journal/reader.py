@@ -40,7 +40,8 @@ class OpenAttempt:
     sent: Sent
     status: int | None = None
     upstream_id: str | None = None
-    completion_tokens: int = 0
+    completion_tokens: int | None = None
+    """Of the last `part`; None where no content was noted."""
 
 
 @dataclass(slots=True)

@@ -101,13 +101,14 @@ class RedisServer:
 
 
 def _free_port() -> int:
-    """A port that nobody listens on, below those that the system hands out: a cluster's bus needs the one 10 000
-    above it, which must exist."""
+    """A port that nobody listens on, nor on the one 10 000 above it, which a cluster's bus needs; both below those that
+    the system hands out."""
     while True:
-        port = random.randint(20_000, 32_000)
-        with socket.socket() as peer:
+        port = random.randint(20_000, 22_700)
+        with socket.socket() as peer, socket.socket() as bus:
             try:
                 peer.bind(("127.0.0.1", port))
+                bus.bind(("127.0.0.1", port + 10_000))
             except OSError:
                 continue
             return port

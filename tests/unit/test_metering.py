@@ -226,7 +226,7 @@ def test_a_sending_of_which_nothing_is_known_is_unknown(tmp_path: Path) -> None:
     in_house(tmp_path, act)
 
 
-def test_parts_are_written_now_and_then(tmp_path: Path) -> None:
+def test_parts_are_written_with_the_first_content_and_now_and_then(tmp_path: Path) -> None:
     async def act(house: House) -> None:
         bill = await house.meter.open(opening(stream=True))
         bill.sent(offer())
@@ -236,7 +236,7 @@ def test_parts_are_written_now_and_then(tmp_path: Path) -> None:
         state = read_state(house.journal.folder)
         (request,) = state.requests.values()
         assert 700 < request.attempts[1].completion_tokens < 1000
-        assert (house.journal.folder / "1.log").read_bytes().count(b'"e":"part"') == 3
+        assert (house.journal.folder / "1.log").read_bytes().count(b'"e":"part"') == 4
 
     in_house(tmp_path, act)
 
