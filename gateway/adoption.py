@@ -60,7 +60,11 @@ class Adoption:
     async def run(self) -> None:
         """Adopts at once and then every ten seconds, until it is cancelled."""
         while True:
-            await self.adopt()
+            try:
+                await self.adopt()
+            except OSError as error:
+                # A disk that is full now may have room in ten seconds; journals wait.
+                log.error("journals could not be looked after: %s", error)
             await asyncio.sleep(ADOPT_EVERY_S)
 
     async def adopt(self) -> int:
@@ -121,9 +125,9 @@ class Adoption:
     def _finish_shipped(self) -> None:
         """Marks journals that are wholly in the store, and lets go of them."""
         for writer in [writer for writer in self._adopted if self._shipper.is_shipped(writer)]:
+            mark_shipped(writer.folder, writer.last)
             self._shipper.remove(writer)
             self._adopted.remove(writer)
-            mark_shipped(writer.folder, writer.last)
             writer.release()
 
     def _clean_up(self) -> None:

@@ -23,7 +23,9 @@ DAY_S: Final = 86_400
 STALE_AFTER_MS: Final = 35 * DAY_S * 1000
 NEVER_STALE_MS: Final = 1 << 52
 ENTRIES_MAX: Final = 100_000
-KEPT_S: Final = {"watermark": 40 * DAY_S, "hour": 36 * DAY_S, "day": 400 * DAY_S, "entry": 7 * DAY_S}
+# A watermark outlives any pause of a team: one that is gone cannot be told from one that never was, and a worker may
+# live for months. A hundred bytes each are cheap against usage that waits for a person.
+KEPT_S: Final = {"watermark": 400 * DAY_S, "hour": 36 * DAY_S, "day": 400 * DAY_S, "entry": 7 * DAY_S}
 
 ADMIT: Final = load_script("admit", with_common=True)
 RENEW: Final = load_script("renew")
