@@ -9,6 +9,8 @@ import pytest
 
 from gateway import adoption
 from gateway.adoption import Adoption
+from gateway.journal.reader import SHIPPED_NAME
+from gateway.journal.shipped import mark_shipped
 from gateway.journal.writer import JournalWriter
 from gateway.store.open import open_store
 from gateway.store.shipper import Shipper
@@ -25,7 +27,6 @@ def test_a_full_disk_ends_no_adoption(tmp_path: Path, monkeypatch: pytest.Monkey
         store = await open_store(state_dir=tmp_path)
         shipper = Shipper(store, batch_s=0.001)
         tried = asyncio.Event()
-        mark = adoption.mark_shipped
 
         def full(*_: object) -> None:
             tried.set()
@@ -35,9 +36,9 @@ def test_a_full_disk_ends_no_adoption(tmp_path: Path, monkeypatch: pytest.Monkey
         monkeypatch.setattr(adoption, "ADOPT_EVERY_S", 0.01)
         running = asyncio.ensure_future(Adoption(root, own, shipper, store).run())
         await asyncio.wait_for(tried.wait(), 10)
-        monkeypatch.setattr(adoption, "mark_shipped", mark)
+        monkeypatch.setattr(adoption, "mark_shipped", mark_shipped)
         async with asyncio.timeout(10):
-            while not (root / "i_dead" / adoption.SHIPPED_NAME).exists():
+            while not (root / "i_dead" / SHIPPED_NAME).exists():
                 await asyncio.sleep(0.01)
         running.cancel()
         await asyncio.wait([running])
