@@ -128,8 +128,8 @@ class LedgerMachine(RuleBasedStateMachine):
         self.server.command("FLUSHALL")
         self.workers: list[Worker] = []
         self.instances = 0
-        self.copy: dict[bytes, tuple[bytes, int]] | None = None
         self.may_exceed = False
+        self.overdue: set[str] = set()
         self.run(self._begin())
 
     async def _begin(self) -> None:
@@ -139,6 +139,7 @@ class LedgerMachine(RuleBasedStateMachine):
             await self.store.create_team(team)
         self.start()
         self.start()
+        self.copy = await self._copy()
 
     def run(self, act: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(act)
@@ -173,6 +174,12 @@ class LedgerMachine(RuleBasedStateMachine):
                 worker.bills.append(await worker.meter.open(opening(PRINCIPALS[who], max_tokens=max_tokens)))
 
         self.run(act())
+
+    @rule(number=st.integers(0, 9), who=st.sampled_from(("k_plain", "k_tight")))
+    def ask_until_refused(self, number: int, who: str) -> None:
+        """Where a budget is full, whatever was forgotten shows."""
+        for _ in range(BUDGET // 500_000):
+            self.ask(number, who, 64)
 
     @precondition(lambda self: self.under_way())
     @rule(number=st.integers(0, 99), status=st.sampled_from((None, 200, 500)), chars=st.integers(0, 4000))
@@ -249,23 +256,34 @@ class LedgerMachine(RuleBasedStateMachine):
 
         self.run(act())
 
+    @rule(number=st.integers(0, 9))
+    def bury(self, number: int) -> None:
+        """A worker dies, and its journal is let go of as wholly shipped."""
+        self.kill(number)
+        self.adopt()
+        for heir in self.workers:
+            self.run(heir.shipper.drain(PATIENCE_S))
+        self.adopt()
+
     # What happens to Redis.
 
     @rule()
     def remember(self) -> None:
+        self.copy = self.run(self._copy())
+
+    async def _copy(self) -> dict[bytes, tuple[bytes, int]]:
         async def act(client: Any) -> dict[bytes, tuple[bytes, int]]:
             return {key: (await client.dump(key), max(0, await client.pttl(key))) for key in await client.keys("*")}
 
-        self.copy = self.run(self.store._link.call(act))
+        return await self.store._link.call(act)
 
-    @precondition(lambda self: self.copy is not None)
     @rule()
     def set_back(self) -> None:
         """Redis is what it was; each worker finds out, and all is shipped before anybody asks again."""
 
         async def act(client: Any) -> None:
             await client.flushall()
-            for key, (dump, pttl_ms) in (self.copy or {}).items():
+            for key, (dump, pttl_ms) in self.copy.items():
                 await client.restore(key, pttl_ms, dump)
 
         # Nobody living knows what a dead worker's requests held.
@@ -291,7 +309,9 @@ class LedgerMachine(RuleBasedStateMachine):
                     for member in await client.zrange(key, 0, -1):
                         await client.zincrby(key, -3_600_000, member)
 
-        self.may_exceed |= bool(self.holds(LIMITED.id))
+        overdue = set(self.holds(LIMITED.id))
+        self.overdue |= overdue
+        self.may_exceed |= bool(overdue)
         self.run(self.store._link.call(act))
 
     # What must be true.
@@ -309,6 +329,18 @@ class LedgerMachine(RuleBasedStateMachine):
         return {key: hold for key, hold in holds.items() if hold["second"]}
 
     @invariant()
+    def the_three_sentences(self) -> None:
+        self.run(self._land())
+        self.counters_are_the_fold_of_what_was_acknowledged()
+        self.what_is_held_is_the_sum_of_living_holds()
+        self.no_strict_budget_is_exceeded()
+
+    async def _land(self) -> None:
+        """Nothing is on the wire while the ledger is looked at."""
+        for worker in self.workers:
+            while worker.shipper._tasks:
+                await asyncio.wait(worker.shipper._tasks)
+
     def counters_are_the_fold_of_what_was_acknowledged(self) -> None:
         self.run(self._fold_is_right())
 
@@ -335,7 +367,6 @@ class LedgerMachine(RuleBasedStateMachine):
     async def _hash(self, key: str) -> dict[bytes, bytes]:
         return await self.store._link.call(lambda client: client.hgetall(key))
 
-    @invariant()
     def what_is_held_is_the_sum_of_living_holds(self) -> None:
         names = TeamNames("gw", LIMITED.id)
         held = self.run(self._hash(names.held))
@@ -346,9 +377,11 @@ class LedgerMachine(RuleBasedStateMachine):
                 sums[window] += int(hold["nano_usd"])
         assert {key.decode(): int(value) for key, value in held.items()} == sums
         assert not set(holds) & self.settled, "held, and settled"
+        for _, bill in self.under_way():
+            is_held = bill._granted is not None and bill._granted.charge_max_nano_usd is not None
+            assert not is_held or bill.inference_id in holds or bill.inference_id in self.overdue, "under way, not held"
         self.held = sums
 
-    @invariant()
     def no_strict_budget_is_exceeded(self) -> None:
         if self.may_exceed:
             return
@@ -367,7 +400,9 @@ class LedgerMachine(RuleBasedStateMachine):
             self.counters_are_the_fold_of_what_was_acknowledged()
             assert not self.holds(LIMITED.id)
             for folder in self.root.iterdir():
-                assert not read_state(folder, keep_aside=False).requests
+                state = read_state(folder, keep_aside=False)
+                assert not state.requests
+                assert self.run(self.store.watermarks(folder.name, TEAMS)) == state.last
             ended = [
                 entry.inference_id
                 for folder in self.root.iterdir()
