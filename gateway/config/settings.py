@@ -161,8 +161,8 @@ class Settings:
     mappings: Path = _setting("GATEWAY_MAPPINGS", "the mapping table", Path, Path("mappings.yaml"), "./mappings.yaml")
     redis_url: str | None = _setting(
         "REDIS_URL",
-        "redis://, rediss:// or unix:// of the ledger; in cluster mode that of one node, in sentinel mode "
-        "redis://sentinel-1:26379,sentinel-2:26379/name-of-the-master",
+        "redis://, rediss:// or unix:// of the ledger; in cluster mode of several nodes, redis://one:6379,two:6379; "
+        "in sentinel mode redis://sentinel-1:26379,sentinel-2:26379/name-of-the-master",
         _redis_url, None, "unset: the embedded store, SQLite under the state folder", secret=True,
     )  # fmt: skip
     state_dir: Path = _setting(

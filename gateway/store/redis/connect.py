@@ -15,6 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from redis import exceptions
 from redis.asyncio import Redis, RedisCluster, Sentinel, SentinelConnectionPool, SSLConnection
+from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -27,6 +28,7 @@ REPORT_TIMEOUT_S: Final = 10.0
 VERSION_MIN: Final = (6, 2)
 SENTINEL_NAME: Final = "mymaster"
 SENTINEL_PORT: Final = 26379
+REDIS_PORT: Final = 6379
 
 T = TypeVar("T")
 Client = Any
@@ -34,8 +36,8 @@ Client = Any
 
 
 def make_client(url: str, mode: str, *, timeout_s: float = TIMEOUT_S) -> Client:
-    """A client that connects at its first command. In sentinel mode the URL names the sentinels, with commas between,
-    and its path the master (`mymaster`)."""
+    """A client that connects at its first command. In cluster and sentinel mode the URL names several nodes, with
+    commas between; in the latter its path names the master (`mymaster`)."""
     options: dict[str, Any] = {
         "socket_timeout": timeout_s,
         "socket_connect_timeout": timeout_s,
@@ -43,26 +45,37 @@ def make_client(url: str, mode: str, *, timeout_s: float = TIMEOUT_S) -> Client:
         "health_check_interval": 0,
     }
     if mode == "cluster":
-        # One retry follows a slot that moved. It may send again what was applied, which every script here endures.
-        return RedisCluster.from_url(url, **{**options, "retry": Retry(NoBackoff(), 1)})
+        return _cluster_client(url, options)
     if mode == "sentinel":
         return _sentinel_client(url, options)
     return Redis.from_url(url, **options)
 
 
-def _sentinel_client(url: str, options: dict[str, Any]) -> Client:
+def _nodes_of(url: str, port: int, database: str | None = None) -> tuple[list[tuple[str, int]], dict[str, Any]]:
+    """Hosts and ports, and what their connections have in common. `database` takes the place of the URL's path."""
     parts = urlsplit(url)
     user, at, nodes = parts.netloc.rpartition("@")
-    path = parts.path.strip("/")
-    name, database = (SENTINEL_NAME, path) if path.isdigit() or not path else (path, "")
-    addresses = [
-        parse_url(urlunsplit((parts.scheme, f"{user}{at}{node}", database, parts.query, "")))
-        for node in nodes.split(",")
+    path = parts.path if database is None else database
+    found = [
+        parse_url(urlunsplit((parts.scheme, f"{user}{at}{node}", path, parts.query, ""))) for node in nodes.split(",")
     ]
-    sentinels = [(one.get("host", "localhost"), one.get("port", SENTINEL_PORT)) for one in addresses]
-    shared = {key: value for key, value in addresses[0].items() if key not in ("host", "port", "connection_class")}
-    tls = addresses[0].get("connection_class") is SSLConnection
-    manager: Client = Sentinel(sentinels, sentinel_kwargs=options, **options, **shared, ssl=tls)  # type: ignore[no-untyped-call]
+    shared = {key: value for key, value in found[0].items() if key not in ("host", "port", "connection_class")}
+    shared["ssl"] = found[0].get("connection_class") is SSLConnection
+    return [(one.get("host", "localhost"), one.get("port", port)) for one in found], shared
+
+
+def _cluster_client(url: str, options: dict[str, Any]) -> Client:
+    nodes, shared = _nodes_of(url, REDIS_PORT)
+    seeds = [ClusterNode(host, port) for host, port in nodes]
+    # One retry follows a slot that moved. It may send again what was applied, which every script here endures.
+    return RedisCluster(startup_nodes=seeds, **{**options, **shared, "retry": Retry(NoBackoff(), 1)})
+
+
+def _sentinel_client(url: str, options: dict[str, Any]) -> Client:
+    path = urlsplit(url).path.strip("/")
+    name, database = (SENTINEL_NAME, path) if path.isdigit() or not path else (path, "")
+    nodes, shared = _nodes_of(url, SENTINEL_PORT, database)
+    manager: Client = Sentinel(nodes, sentinel_kwargs=options, **options, **shared)  # type: ignore[no-untyped-call]
     return manager.master_for(name, connection_pool_class=SentinelConnectionPool)
 
 
@@ -77,7 +90,8 @@ class Link:
         self._changed: list[Callable[[], None]] = []
         pool = getattr(client, "connection_pool", None)
         if pool is not None:
-            # Broken connections of a pool are replaced in silence. A cluster's client says when its nodes change.
+            # Broken connections of a pool are replaced in silence. A cluster's has a pool for each node: what it lost
+            # shows with the first call that fails.
             pool.connection_kwargs["redis_connect_func"] = self._connected
 
     def on_change(self, heard: Callable[[], None]) -> None:
@@ -126,9 +140,7 @@ class Link:
             await sentinel.aclose()
 
     async def _check(self) -> None:
-        infos: dict[str, Any] = await self._client.info()
-        # A cluster answers once for each node.
-        nodes = tuple(infos.values()) if all(isinstance(info, dict) for info in infos.values()) else (infos,)
+        nodes = await self._nodes()
         for info in nodes:
             version = tuple(int(part) for part in str(info.get("redis_version", "0.0")).split(".")[:2])
             if version < VERSION_MIN:
@@ -141,9 +153,30 @@ class Link:
         self._fit = True
         lives = frozenset((str(info.get("run_id", "")), str(info.get("master_replid", ""))) for info in nodes)
         before, self._lives = self._lives, lives
-        if before is not None and before != lives:
+        if before is None:
+            return
+        if isinstance(self._client, RedisCluster):
+            # One that does not answer now is no other when it does.
+            self._lives |= before
+        if lives - before:
             for heard in self._changed:
                 heard()
+
+    async def _nodes(self) -> list[dict[str, Any]]:
+        """What each node says of itself; of a cluster the masters that answer. Raises redis-py's errors."""
+        client = self._client
+        if not isinstance(client, RedisCluster):
+            return [await client.info()]
+        await client.initialize()
+        found, failure = [], None
+        for node in client.get_primaries():
+            try:
+                found.append(await client.info(target_nodes=node))
+            except (exceptions.ConnectionError, exceptions.TimeoutError) as error:
+                failure = error  # the teams of its slots will hear of it themselves
+        if not found and failure is not None:
+            raise failure
+        return found
 
     async def _connected(self, connection: Any) -> None:
         """In the place of the driver's own greeting, which it does first."""
