@@ -11,7 +11,8 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway.config.catalog import Offer
-from gateway.upstream.client import Door, UpstreamResponse
+from gateway.upstream.client import Door, UpstreamResponse, failure_of
+from gateway.upstream.faults import UpstreamFault
 from providers.base import Adapter, StreamReader
 from providers.wire import ChatRequest, Delta, FailureKind, ProviderFailure, Reply
 
@@ -102,19 +103,23 @@ class LiveStream:
         reader = self.reader
         if reader.failure is not None:
             raise reader.failure
-        now = time.monotonic()
-        due = self._content_due_s if self._content_due_s < self._deadline_s else self._deadline_s
-        self._response.read_timeout_s = max(0.001, due - now)
+        response = self._response
         try:
-            data = await self._response.read_chunk()
-        except ProviderFailure as failure:
+            data = response.take_now()
+            while data is None:
+                due = self._content_due_s if self._content_due_s < self._deadline_s else self._deadline_s
+                response.read_timeout_s = max(0.001, due - time.monotonic())
+                await response.arrival()
+                data = response.take_now()
+        except (ProviderFailure, UpstreamFault) as error:
             if reader.finished:
                 # It said that it had finished; what is missing is only the way it says goodbye.
                 self.ended = True
                 return reader.finish()
+            failure = failure_of(error)
             failure.status = 200
             failure.text_chars = 0
-            raise
+            raise failure from error
         if not data:
             self.ended = True
             return reader.finish()

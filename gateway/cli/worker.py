@@ -7,6 +7,7 @@ one ends at once. SIGHUP reloads the mapping table.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -25,6 +26,7 @@ EXIT_UNFIT = 2
 """The worker cannot work with what it was given: starting it again would not help."""
 KEEP_ALIVE_S = 75
 SAME_SIGNAL_S = 1.0
+GC_THRESHOLDS = (20_000, 20, 100)
 BACKLOG = 2048
 
 
@@ -61,6 +63,11 @@ async def _serve(
 ) -> None:
     application = Application(settings)
     await application.start()
+    # What was built until here lives as long as the worker; and a request leaves no cycles behind, so looking for them
+    # every 700 objects is wasted: it was a tenth of the CPU of a request.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*GC_THRESHOLDS)
     servers = [(_Server(_config(application, settings)), listener)]
     if admin_listener is not None:
         servers.append((_Server(_config(application.admin, settings)), admin_listener))

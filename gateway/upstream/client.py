@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, Protocol
 
 import httpx
@@ -59,6 +59,15 @@ class UpstreamResponse(Protocol):
         ...
 
     async def read(self, limit_bytes: int) -> bytes: ...
+
+    def take_now(self) -> bytes | None:
+        """What has come; b"" at the end; None where `arrival` must be awaited first. A stream is read by these two:
+        what waits between them is one future, and no chain of coroutines to be woken for each chunk."""
+        ...
+
+    def arrival(self) -> Awaitable[None]:
+        """Raises as `read_chunk`, but for faults of the transport: `failure_of` says what those mean."""
+        ...
 
     def close(self) -> None:
         """Hangs up at once unless the body is complete. Idempotent."""
@@ -113,11 +122,28 @@ class PoolDoor:
         return head
 
 
+class _Fetched:
+    """One chunk that was read ahead, for bodies that can only be read by awaiting."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self) -> None:
+        self._data: bytes | None = None
+
+    def take(self) -> bytes | None:
+        data, self._data = self._data, None
+        return data
+
+    async def fetch(self, read: Callable[[], Awaitable[bytes]]) -> None:
+        self._data = await read()
+
+
 class _PoolResponse:
-    __slots__ = ("_response", "headers", "status")
+    __slots__ = ("_fetched", "_response", "headers", "status")
 
     def __init__(self, response: Response) -> None:
         self._response = response
+        self._fetched = _Fetched()
         self.status = response.status
         self.headers: Headers = response.headers
 
@@ -145,6 +171,16 @@ class _PoolResponse:
         except UpstreamFault as fault:
             raise _failure(fault) from fault
 
+    def take_now(self) -> bytes | None:
+        if self._response.encoded:
+            return self._fetched.take()
+        return self._response.take_now()
+
+    def arrival(self) -> Awaitable[None]:
+        if self._response.encoded:
+            return self._fetched.fetch(self.read_chunk)
+        return self._response.arrival()
+
     def close(self) -> None:
         self._response.close()
 
@@ -171,13 +207,14 @@ class HttpxDoor:
 
 
 class _HttpxResponse:
-    __slots__ = ("_chunks", "_request", "_response", "_seconds", "complete", "headers", "status")
+    __slots__ = ("_chunks", "_fetched", "_request", "_response", "_seconds", "complete", "headers", "status")
 
     def __init__(self, response: httpx.Response, request: httpx.Request) -> None:
         self._response = response
         self._request = request
         self._chunks: AsyncIterator[bytes] = response.aiter_bytes()
         self._seconds: float | None = None
+        self._fetched = _Fetched()
         self.status = response.status_code
         self.headers: Headers = [(name.lower(), value) for name, value in response.headers.raw]
         self.complete = False
@@ -213,11 +250,22 @@ class _HttpxResponse:
             parts.append(chunk)
         return b"".join(parts)
 
+    def take_now(self) -> bytes | None:
+        return self._fetched.take()
+
+    def arrival(self) -> Awaitable[None]:
+        return self._fetched.fetch(self.read_chunk)
+
     def close(self) -> None:
         if not self.complete and not self._response.is_closed:
             task = asyncio.ensure_future(self._response.aclose())
             _CLOSING.add(task)
             task.add_done_callback(_CLOSING.discard)
+
+
+def failure_of(error: ProviderFailure | UpstreamFault) -> ProviderFailure:
+    """What a failed `take_now` or `arrival` means, in our one vocabulary."""
+    return error if isinstance(error, ProviderFailure) else _failure(error)
 
 
 def _failure(fault: UpstreamFault) -> ProviderFailure:

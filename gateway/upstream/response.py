@@ -66,6 +66,22 @@ class Response:
             await self._progress()
         return self._take()
 
+    def take_now(self) -> bytes | None:
+        """What has come and was not read yet; b"" at the end; None where `arrival` must be awaited first. Raises as
+        `read_chunk`. For bodies that are not `encoded`."""
+        reader = self._reader
+        if reader.body:
+            return self._take()
+        if reader.complete:
+            return b""
+        if reader.fault is not None:
+            raise reader.fault
+        return None
+
+    def arrival(self) -> asyncio.Future[None]:
+        """Done when there is more to take, or failed with what ended it. Whoever cancels it must `close`."""
+        return self._channel.next_body(self.read_timeout_s)
+
     async def read(self, limit_bytes: int) -> bytes:
         """The rest of the body. Raises as `read_chunk`, and BodyTooLarge above `limit_bytes`, decoded."""
         self.decoded_bytes_max = min(self.decoded_bytes_max, limit_bytes)

@@ -15,6 +15,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 HeaderMap = dict[bytes, bytes]
 
+WRITE: Final = "gateway.write"
+"""In the scope, where the server offers it: a function that writes a part of a begun stream at once, and says whether
+it could. `send` does the same at several times the cost; a stream does it for every chunk."""
 BODY_BYTES_MAX: Final = 20 << 20
 _LABEL: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}\Z")
 
