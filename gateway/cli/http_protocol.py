@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import weakref
 from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
@@ -173,9 +174,14 @@ def _writer_of(cycle: RequestResponseCycle) -> Callable[[bytes], bool]:
     """Writes a part of a chunked answer that has begun. False where it cannot be written now: then `send` waits for a
     caller that reads slowly, or passes over one that has left."""
     transport, flow = cycle.transport, cycle.flow
+    # It stands in the scope, which the cycle holds: a strong reference would keep every request until the collector.
+    held = weakref.ref(cycle)
 
     def write(data: bytes) -> bool:
-        if flow.write_paused or cycle.disconnected or not cycle.response_started or not cycle.chunked_encoding:
+        cycle = held()
+        if cycle is None or flow.write_paused or cycle.disconnected:
+            return False
+        if not cycle.response_started or not cycle.chunked_encoding:
             return False
         transport.write(b"%x\r\n%b\r\n" % (len(data), data))
         return True

@@ -63,8 +63,8 @@ async def _serve(
 ) -> None:
     application = Application(settings)
     await application.start()
-    # What was built until here lives as long as the worker; and a request leaves no cycles behind, so looking for them
-    # every 700 objects is wasted: it was a tenth of the CPU of a request.
+    # What was built until here lives as long as the worker; and a request that ends well leaves no cycles behind, so
+    # that looking for them every 700 objects is nearly always in vain.
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GC_THRESHOLDS)

@@ -99,5 +99,7 @@ class CallerWatch:
         self._task = asyncio.ensure_future(watch())
 
     def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
+        # A cancelled task holds the frame it was in, and that the watch: kept here, they would wait for the collector.
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
