@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 export VENV
 
-.PHONY: help check test chaos lint format types docs picture demo bench lock
+.PHONY: help check test chaos races lint format types docs picture demo bench lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -14,6 +14,9 @@ check: ## all that a change must pass: lint, types, tests
 
 test: ## the tests; make test ARGS="tests/unit -k money"
 	tests/run $(ARGS)
+
+races: $(BIN)/python ## 500 callers at once where there is room for seven, two hundred times; make races ARGS="--runs 20"
+	$(BIN)/python -m tests.races $(ARGS)
 
 chaos: $(BIN)/python ## kill, freeze and set back everything for ten minutes, and judge; make chaos ARGS="--seconds 60"
 	$(BIN)/python -m tests.chaos $(ARGS)
