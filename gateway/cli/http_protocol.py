@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import re
-import weakref
-from collections.abc import Callable
 from typing import Any, Final, NoReturn
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from gateway.cli.direct_writer import DirectWriter
 from gateway.errors import GatewayError, InvalidRequest
-from gateway.web.request import WRITE
+from gateway.web.request import DIRECT
 from gateway.web.responses import error_body
 
 URL_BYTES_MAX: Final = 8 << 10
@@ -118,7 +117,7 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(InvalidRequest("The target of a request begins with a slash.", code="bad_http"))
         self._arrive("body")
         super().on_headers_complete()
-        self.scope[WRITE] = _writer_of(self.cycle)  # type: ignore[typeddict-unknown-key]
+        self.scope[DIRECT] = DirectWriter(self.cycle)  # type: ignore[typeddict-unknown-key]
 
     def on_message_complete(self) -> None:
         if self._offers_upgrade():
@@ -168,22 +167,3 @@ class GuardedProtocol(HttpToolsProtocol):
                 self.send_400_response("")
             return
         self._timer = self.loop.call_later(_CHECK_S, self._check)
-
-
-def _writer_of(cycle: RequestResponseCycle) -> Callable[[bytes], bool]:
-    """Writes a part of a chunked answer that has begun. False where it cannot be written now: then `send` waits for a
-    caller that reads slowly, or passes over one that has left."""
-    transport, flow = cycle.transport, cycle.flow
-    # It stands in the scope, which the cycle holds: a strong reference would keep every request until the collector.
-    held = weakref.ref(cycle)
-
-    def write(data: bytes) -> bool:
-        cycle = held()
-        if cycle is None or flow.write_paused or cycle.disconnected:
-            return False
-        if not cycle.response_started or not cycle.chunked_encoding:
-            return False
-        transport.write(b"%x\r\n%b\r\n" % (len(data), data))
-        return True
-
-    return write

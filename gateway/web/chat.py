@@ -25,8 +25,9 @@ from gateway.web.auth import Authenticator
 from gateway.web.cors import Cors
 from gateway.web.keep_alive import KeepAlive
 from gateway.web.request import (
-    WRITE,
+    DIRECT,
     CallerWatch,
+    Direct,
     Disconnected,
     HeaderMap,
     Receive,
@@ -86,6 +87,7 @@ class _Exchange:
     __slots__ = (
         "_ask",
         "_base",
+        "_direct",
         "_endpoint",
         "_headers",
         "_id",
@@ -97,14 +99,13 @@ class _Exchange:
         "_served",
         "_started_s",
         "_status",
-        "_write",
     )
 
     def __init__(self, endpoint: ChatEndpoint, scope: Scope, receive: Receive, send: Send, pinned: str | None) -> None:
         self._endpoint = endpoint
         self._pinned = pinned
         self._receive = receive
-        self._write: Callable[[bytes], bool] | None = scope.get(WRITE)
+        self._direct: Direct | None = scope.get(DIRECT)
         self._send = send
         self._started_s = time.monotonic()
         self._headers: HeaderMap = dict(scope["headers"])
@@ -168,16 +169,12 @@ class _Exchange:
         waiting = served.bill.synced()
         if waiting is not None:
             await waiting
-        body = served.reply.body
-        await self._send(
-            {
-                "type": "http.response.start",
-                "status": 200,
-                "headers": [JSON, (b"content-length", b"%d" % len(body)), *self._base, *served.headers()],
-            }
-        )
+        body, headers = served.reply.body, [JSON, *self._base, *served.headers()]
         self._status = 200
-        await self._send({"type": "http.response.body", "body": body})
+        if self._direct is None or not self._direct.whole(headers, body):
+            headers.append((b"content-length", b"%d" % len(body)))
+            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+            await self._send({"type": "http.response.body", "body": body})
 
     async def _stream(self, call: Call, watch: CallerWatch) -> None:
         service = self._endpoint._service
@@ -225,14 +222,14 @@ class _Exchange:
 
     async def _relay(self, streamed: Streamed, watch: CallerWatch, *, wants_usage: bool) -> None:
         """What arrives in one read is looked at whole before any of it is sent."""
-        live, send, write = streamed.live, self._send, self._write
+        live, send, direct = streamed.live, self._send, self._direct
         sent_chars = 0
         deltas: list[Delta] = live.first
         try:
             while not live.ended:
                 out, chars = _events(deltas, wants_usage=wants_usage)
                 if out:
-                    if write is None or not write(out):
+                    if direct is None or not direct.part(out):
                         await send({"type": "http.response.body", "body": out, "more_body": True})
                     sent_chars += chars
                     streamed.sent_chars = sent_chars

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, Final
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from typing import Any, Final, Protocol
 
 from gateway.errors import InvalidRequest, TooLarge, UnsupportedMedia
 
@@ -15,11 +15,18 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 HeaderMap = dict[bytes, bytes]
 
-WRITE: Final = "gateway.write"
-"""In the scope, where the server offers it: a function that writes a part of a begun stream at once, and says whether
-it could. `send` does the same at several times the cost; a stream does it for every chunk."""
+DIRECT: Final = "gateway.direct"
+"""In the scope, where the server offers it: a `Direct`."""
 BODY_BYTES_MAX: Final = 20 << 20
 _LABEL: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}\Z")
+
+
+class Direct(Protocol):
+    """Writes at once what `send` would write at several times the cost, and says whether it could."""
+
+    def whole(self, headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool: ...
+
+    def part(self, data: bytes) -> bool: ...
 
 
 class Disconnected(Exception):

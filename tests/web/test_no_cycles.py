@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from gateway.cli.http_protocol import _writer_of
-from gateway.web.request import WRITE, CallerWatch, Message
+from gateway.cli.direct_writer import DirectWriter
+from gateway.web.request import DIRECT, CallerWatch, Message
 
 
 @pytest.fixture(autouse=True)
@@ -54,8 +54,9 @@ def test_a_watch_that_was_stopped_is_freed_at_once() -> None:
 
 def test_the_writer_in_the_scope_does_not_hold_its_request() -> None:
     cycle: Any = Cycle()
-    cycle.scope[WRITE] = _writer_of(cycle)
-    write, held = cycle.scope[WRITE], weakref.ref(cycle)
+    cycle.scope[DIRECT] = DirectWriter(cycle)
+    direct, held = cycle.scope[DIRECT], weakref.ref(cycle)
     del cycle
     assert held() is None
-    assert write(b"x") is False
+    assert direct.part(b"x") is False
+    assert direct.whole([], b"x") is False
