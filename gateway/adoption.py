@@ -7,16 +7,17 @@ die half way and another goes on. Runs in the background; no readiness waits for
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
 from gateway.journal.entries import NewerFormat
-from gateway.journal.reader import LOCK_NAME, SHIPPED_NAME, JournalState, OpenRequest, read_state
+from gateway.journal.lock import note_adopter, take_lock
+from gateway.journal.reader import SHIPPED_NAME, JournalState, OpenRequest, read_state
 from gateway.journal.shipped import mark_shipped
 from gateway.journal.writer import JournalFailed, JournalWriter
 from gateway.outcomes import Outcome, abandoned, closed_entry
@@ -38,6 +39,7 @@ class Ships(Protocol):
     def add(self, writer: JournalWriter) -> None: ...
     def remove(self, writer: JournalWriter) -> None: ...
     def is_shipped(self, writer: JournalWriter) -> bool: ...
+    async def retry_parked(self) -> None: ...
 
 
 class Adoption:
@@ -69,6 +71,8 @@ class Adoption:
 
     async def adopt(self) -> int:
         """One round: how many journals were taken over."""
+        with suppress(StoreAway):
+            await self._shipper.retry_parked()
         self._finish_shipped()
         count = 0
         for folder in await asyncio.to_thread(_free_folders, self._root, self._own.folder):
@@ -106,6 +110,7 @@ class Adoption:
                 # Its word counts also where it has none: what the journal noted may since have been lost.
                 state.shipped[team_id] = marks.get(team_id, 0)
                 state.last[team_id] = max(state.shipped[team_id], state.last.get(team_id, 0))
+            note_adopter(lock, self._own.instance)
             writer = JournalWriter.resume(folder, lock, state)
         except BaseException:
             os.close(lock)
@@ -133,25 +138,6 @@ class Adoption:
     def _clean_up(self) -> None:
         self._own.drop_sealed(older_than_s=time.time() - KEPT_S)
         clean_folders(self._root)
-
-
-def take_lock(folder: Path) -> int | None:
-    """The lock of a journal nobody has, as a descriptor; None where it is taken or the folder was moved away."""
-    path = folder / LOCK_NAME
-    try:
-        lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # The folder may have been removed, or replaced, between the opening and the lock.
-        held, named = os.fstat(lock), path.stat()
-        if (held.st_dev, held.st_ino) == (named.st_dev, named.st_ino) and not (folder / SHIPPED_NAME).exists():
-            return lock
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    os.close(lock)
-    return None
 
 
 def close_open(writer: JournalWriter, state: JournalState) -> None:

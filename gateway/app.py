@@ -31,6 +31,7 @@ from gateway.exchange import Exchange
 from gateway.ids import InferenceIds, new_instance_id, new_team_id
 from gateway.journal.local import LocalJournals
 from gateway.journal.writer import JournalWriter
+from gateway.journal_watch import JournalWatch
 from gateway.log import Forward, Log
 from gateway.metering import Meter
 from gateway.metrics import Metrics
@@ -110,6 +111,7 @@ class Application:
         self._mount()
         self._adoption = Adoption(settings.state_dir / JOURNAL_FOLDER, self._journal, self._shipper, self._store)
         self._adopting = asyncio.ensure_future(self._adoption.run())
+        self._telling = asyncio.ensure_future(JournalWatch(self._metrics, self._shipper, self._adoption).run())
         rollbacks = Rollbacks(
             settings.state_dir / JOURNAL_FOLDER,
             self._adoption,
@@ -127,7 +129,8 @@ class Application:
         self._watching.cancel()
         self._adopting.cancel()
         self._comparing.cancel()
-        await asyncio.wait([self._watching, self._adopting, self._comparing])
+        self._telling.cancel()
+        await asyncio.wait([self._watching, self._adopting, self._comparing, self._telling])
         await self._authenticator.aclose()
         if not await self._shipper.drain(SHIP_AT_EXIT_S):
             self._log.warning("unshipped", entries=self._shipper.pending_entries)

@@ -57,6 +57,24 @@ class Metrics:
         self.mapping_reloads = Counter(
             "gateway_mapping_reloads_total", "Reloads of the mapping table, by result.", ["result"], registry=r
         )
+        self.unshipped_entries = Gauge(
+            "gateway_unshipped_entries",
+            "Entries of journals that the store does not have yet.",
+            registry=r,
+            multiprocess_mode="livesum",
+        )
+        self.parked_journals = Gauge(
+            "gateway_parked_journals",
+            "Journals, by team, of which something waits for a person: see gateway journal list.",
+            registry=r,
+            multiprocess_mode="livesum",
+        )
+        self.lost_entries = Counter(
+            "gateway_lost_entries_total", "Entries that a journal should have had and has not.", registry=r
+        )
+        self.bad_entries = Counter(
+            "gateway_bad_entries_total", "Damaged entries of adopted journals, which were kept aside.", registry=r
+        )
         self._requests: dict[tuple[str, int], Counter] = {}
         self._attempts: dict[tuple[str, str], Counter] = {}
         self._request_seconds: dict[str, Histogram] = {}

@@ -7,11 +7,24 @@ import sys
 from collections.abc import Sequence
 
 from gateway import __version__
-from gateway.cli import config, demo, doctor, explain, invoice, mappings, reconcile, serve, store, tenants, usage
+from gateway.cli import (
+    config,
+    demo,
+    doctor,
+    explain,
+    invoice,
+    journal,
+    mappings,
+    reconcile,
+    serve,
+    store,
+    tenants,
+    usage,
+)
 from gateway.cli.failure import CliFailure
 from gateway.config.settings import table
 
-_MODULES = (demo, serve, config, doctor, explain, tenants, usage, invoice, reconcile, store, mappings)
+_MODULES = (demo, serve, config, doctor, explain, tenants, usage, invoice, reconcile, journal, store, mappings)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from gateway.records import Admission, Admit, ClosedEntry, Refusal, Run, Settled
 from gateway.tenants import Key, Team
+
+STALE_AFTER_MS: Final = 35 * 86_400_000
+"""Where a journal's watermark is missing and its entries are older than this, it cannot be told whether they were
+counted before."""
 
 
 class StoreAway(Exception):

@@ -17,6 +17,7 @@ from gateway.periods import hour_of
 from gateway.records import ClosedEntry
 from gateway.store.base import AuditEntry, Store, UsageCell
 from gateway.store.fold import Cell, sum_run
+from gateway.store.runs import mark_at
 from gateway.tenants import Key, Team
 
 PAGE_ENTRIES: Final = 2000
@@ -78,7 +79,7 @@ async def _ledger(store: Store, team: Team, zone: str, telling: str) -> AsyncIte
                 yield JournalEntry(instance, entry)
             reached = page[-1].seq
         if reached < mark:
-            whole.append(JournalEntry(instance, _mark(team.id, mark)))
+            whole.append(JournalEntry(instance, mark_at(team.id, mark)))
     for seq, (of_cell, sums) in enumerate(_unexplained(cells, told), 1):
         yield JournalEntry(telling, _carried(of_cell, sums, seq, zone))
     # A watermark comes last: whoever stops before has carried less, and not forgotten what it was for.
@@ -102,12 +103,4 @@ def _carried(cell: UsageCell, sums: dict[str, int], seq: int, zone: str) -> Clos
         kind="carried", seq=seq, prev=seq - 1, inference_id="", number=0, last=False, at_ms=cell.start_ms, day=hour.day,
         team_id=cell.team_id, key_id=cell.key_id, hub_model=cell.hub_model, provider=cell.provider, provider_model="",
         request_id="", hour_start_ms=cell.start_ms, day_start_ms=hour.day_start_ms, sums=sums,
-    )  # fmt: skip
-
-
-def _mark(team_id: str, seq: int) -> ClosedEntry:
-    """Adds nothing; moves a watermark to where it was."""
-    return ClosedEntry(
-        kind="void", seq=seq, prev=0, inference_id="", number=0, last=False, at_ms=0, day="1970-01-01", team_id=team_id,
-        key_id="", hub_model="", provider="", provider_model="", request_id="",
     )  # fmt: skip

@@ -18,8 +18,8 @@ from gateway.journal.reader import Found, closed_after
 from gateway.journal.writer import JournalWriter
 from gateway.records import ClosedEntry, Run, Settled
 from gateway.store.base import Ledger, StoreAway
+from gateway.store.runs import next_run
 
-RUN_ENTRIES_MAX: Final = 200
 BATCH_S: Final = 0.05
 LANES_FLYING_MAX: Final = 64
 QUEUED_ENTRIES_MAX: Final = 20_000
@@ -45,8 +45,9 @@ class Lane:
     searched: bool = False
     """The queue was just read from the journal: what is missing in it is missing there."""
     flying: bool = False
-    parked: bool = False
-    """The store lost the watermark and the entries are old: a person has to decide."""
+    parked: str = ""
+    """Why a person has to decide: `stale`, the store lost the watermark and the entries are old; `lacking`, the journal
+    does not have what the store lost."""
     gone: bool = False
     """Its journal was let go of."""
     waiting: list[tuple[int, asyncio.Future[None]]] = field(default_factory=list)
@@ -96,6 +97,18 @@ class Shipper:
                 self._go_back(lane, mark)
                 self._make_due(lane)
 
+    async def retry_parked(self) -> None:
+        """Lets those go on of which the store has a watermark again, since a person has decided. Raises StoreAway."""
+        for lane in [lane for lane in self._lanes.values() if lane.parked]:
+            mark = (await self._ledger.watermarks(lane.writer.instance, [lane.team_id])).get(lane.team_id)
+            if mark is None or (lane.parked == "lacking" and mark <= lane.believed):
+                continue
+            lane.parked = ""
+            if mark < lane.believed:
+                self._go_back(lane, mark)
+            lane.believed = mark
+            self._make_due(lane)
+
     def remove(self, writer: JournalWriter) -> None:
         """Forgets a journal. A run of it that is on the wire may still arrive; the watermark makes that harmless."""
         writer.listener = None
@@ -116,7 +129,7 @@ class Shipper:
 
     @property
     def parked_lanes(self) -> int:
-        return sum(lane.parked for lane in self._lanes.values())
+        return sum(bool(lane.parked) for lane in self._lanes.values())
 
     async def settled(self, writer: JournalWriter, team_id: str, seq: int, *, timeout_s: float) -> bool:
         """Sends this team's entries at once, and waits until the store has `seq` or the time is over."""
@@ -215,7 +228,7 @@ class Shipper:
                     continue
                 if not lane.queue:
                     break
-                run = next_run(lane)
+                run = next_run(lane.team_id, lane.writer.instance, lane.believed, lane.queue)
                 try:
                     settled = await self._ledger.settle(run)
                 except StoreAway as error:
@@ -259,13 +272,17 @@ class Shipper:
         lane.spilled = reached < lane.writer.last.get(lane.team_id, 0)
         lane.searched = bool(entries)
         if lane.spilled and not entries and found.complete:
-            lane.parked = True
+            lane.parked = "lacking"
             log.error("the journal of %s lacks the entries of %s after %d", lane.writer.instance, lane.team_id, after)
 
     def _apply(self, lane: Lane, run: Run, settled: Settled) -> None:
         if settled.outcome == "stale":
-            lane.parked = True
-            log.error("the store lost the watermark of %s, whose entries are too old to be sent again", lane.team_id)
+            lane.parked = "stale"
+            log.error(
+                "the store lost the watermark of %s, whose entries are too old to be sent again: "
+                "see gateway journal list",
+                lane.team_id,
+            )
             return
         if lane.believed != run.believed_watermark:
             return  # it was sent back meanwhile: what this run was told may be of the time before
@@ -314,43 +331,3 @@ def _needs_reading(lane: Lane) -> bool:
     if not lane.queue:
         return lane.spilled
     return lane.queue[0].prev > lane.believed and not lane.searched
-
-
-def next_run(lane: Lane) -> Run:
-    """The next consecutive entries of one day, with a `lost` entry first where the journal has a hole before them."""
-    first = lane.queue[0]
-    entries: list[ClosedEntry] = []
-    reached = lane.believed
-    if first.prev > reached:
-        entries.append(lost_before(first, reached))
-        reached = first.prev
-    for entry in lane.queue:
-        if entry.day != first.day or entry.prev > reached or len(entries) >= RUN_ENTRIES_MAX:
-            break
-        entries.append(entry)
-        reached = entry.seq
-    return Run(lane.team_id, lane.writer.instance, lane.believed, tuple(entries))
-
-
-def lost_before(entry: ClosedEntry, watermark: int) -> ClosedEntry:
-    """What stands for the sequences between a watermark and an entry: charged nothing, counted and shown."""
-    return ClosedEntry(
-        kind="lost",
-        seq=entry.prev,
-        prev=watermark,
-        inference_id="",
-        number=0,
-        last=False,
-        at_ms=entry.at_ms,
-        day=entry.day,
-        team_id=entry.team_id,
-        key_id="",
-        hub_model="",
-        provider="",
-        provider_model="",
-        request_id="",
-        lost_from=watermark + 1,
-        lost_to=entry.prev,
-        hour_start_ms=entry.hour_start_ms,
-        day_start_ms=entry.day_start_ms,
-    )

@@ -7,16 +7,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 from gateway.records import ClosedEntry, Run
-from gateway.store.base import AuditEntry, NameTaken, Store
+from gateway.store.base import STALE_AFTER_MS, AuditEntry, NameTaken, Store
 from gateway.store.contents import CARRIED, EVER_MS, Item, JournalEntry, Journals
+from gateway.store.runs import RUN_ENTRIES_MAX
 from gateway.tenants import Key, Team
-
-RUN_ENTRIES_MAX: Final = 200
-SURE_MS: Final = 35 * 86_400_000
-"""A watermark lives longer than this: one that is missing where the entries are younger was never there."""
 
 
 class TransferRefused(Exception):
@@ -127,7 +123,7 @@ class Transfer:
         team_id = item.entry.team_id
         if team_id not in self._had_usage or item.instance in self._marks[team_id]:
             return
-        is_old = item.entry.at_ms < await self._target.now_ms() - SURE_MS
+        is_old = item.entry.at_ms < await self._target.now_ms() - STALE_AFTER_MS
         if item.instance.startswith(CARRIED) or (is_old and team_id not in self._recognised):
             raise TransferRefused(
                 f"the target has usage of team {team_id} already, and no watermark tells whether this is in it: "

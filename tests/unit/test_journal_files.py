@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway.adoption import take_lock
 from gateway.journal import writer as writing
 from gateway.journal.entries import Part, Ship
 from gateway.journal.filesystems import NetworkFileSystem, file_system_of, refuse_network
+from gateway.journal.lock import take_lock
 from gateway.journal.reader import closed_after, read_state, segments
 from gateway.journal.writer import JournalFailed, JournalWriter, make_folder
 from tests.store.samples import TEAM, entry

@@ -12,6 +12,7 @@ from gateway.ids import milliseconds_of
 from gateway.journal.entries import pack_closed
 from gateway.periods import windows_of
 from gateway.records import Admission, Admit, ClosedEntry, Refusal, Run, Scope, Settled
+from gateway.store.base import STALE_AFTER_MS
 from gateway.store.fold import OTHER_VALUE, TAG_VALUES_MAX, Cell, RunSums, sum_run
 from gateway.store.redis.connect import Link
 from gateway.store.redis.names import TeamNames
@@ -20,7 +21,6 @@ from gateway.store.redis.scripts import ScriptRunner, load_script
 EXPIRED_HOLDS_MAX: Final = 20
 SLOT_LEASE_MS: Final = 60_000
 DAY_S: Final = 86_400
-STALE_AFTER_MS: Final = 35 * DAY_S * 1000
 NEVER_STALE_MS: Final = 1 << 52
 ENTRIES_MAX: Final = 100_000
 # A watermark outlives any pause of a team: one that is gone cannot be told from one that never was, and a worker may

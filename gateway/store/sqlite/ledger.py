@@ -12,13 +12,13 @@ import msgspec
 from gateway.journal.entries import pack_closed
 from gateway.periods import windows_of
 from gateway.records import METRICS, Admission, Admit, ClosedEntry, Refusal, Run, Scope, Settled
+from gateway.store.base import STALE_AFTER_MS
 from gateway.store.fold import OTHER_VALUE, TAG_VALUES_MAX, Cell, Ended, sum_run
 from gateway.store.rates import RateWindow, reset_s, used, wait_s
 from gateway.store.sqlite.database import Database
 
 EXPIRED_HOLDS_MAX: Final = 20
 SLOT_LEASE_MS: Final = 60_000
-STALE_AFTER_MS: Final = 35 * 86_400_000
 
 
 class Hold(msgspec.Struct, frozen=True):

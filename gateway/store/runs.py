@@ -1,0 +1,59 @@
+"""Which entries travel together: consecutive ones of one team and journal, of one day. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from gateway.records import ClosedEntry, Run
+
+RUN_ENTRIES_MAX: Final = 200
+
+
+def next_run(team_id: str, instance: str, believed: int, queue: Sequence[ClosedEntry]) -> Run:
+    """The next run of a queue that begins behind the watermark `believed`, with a `lost` entry first where the journal
+    has a hole before it."""
+    first = queue[0]
+    entries: list[ClosedEntry] = []
+    reached = believed
+    if first.prev > reached:
+        entries.append(lost_before(first, reached))
+        reached = first.prev
+    for entry in queue:
+        if entry.day != first.day or entry.prev > reached or len(entries) >= RUN_ENTRIES_MAX:
+            break
+        entries.append(entry)
+        reached = entry.seq
+    return Run(team_id, instance, believed, tuple(entries))
+
+
+def lost_before(entry: ClosedEntry, watermark: int) -> ClosedEntry:
+    """What stands for the sequences between a watermark and an entry: charged nothing, counted and shown."""
+    return ClosedEntry(
+        kind="lost",
+        seq=entry.prev,
+        prev=watermark,
+        inference_id="",
+        number=0,
+        last=False,
+        at_ms=entry.at_ms,
+        day=entry.day,
+        team_id=entry.team_id,
+        key_id="",
+        hub_model="",
+        provider="",
+        provider_model="",
+        request_id="",
+        lost_from=watermark + 1,
+        lost_to=entry.prev,
+        hour_start_ms=entry.hour_start_ms,
+        day_start_ms=entry.day_start_ms,
+    )
+
+
+def mark_at(team_id: str, seq: int) -> ClosedEntry:
+    """Adds nothing; moves a watermark to where it was."""
+    return ClosedEntry(
+        kind="void", seq=seq, prev=0, inference_id="", number=0, last=False, at_ms=0, day="1970-01-01", team_id=team_id,
+        key_id="", hub_model="", provider="", provider_model="", request_id="",
+    )  # fmt: skip
