@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from gateway.errors import InvalidRequest
 from gateway.money import parse_usd
 from gateway.suggest import did_you_mean
 from providers.fields import Feature
-from providers.wire import ChatRequest
+from providers.wire import ChatRequest, Value
 
 POLICIES: Final = ("preferred", "cheapest", "fastest", "balanced")
 """Ways to order candidates. All but `balanced` are also suffixes of a model name."""
@@ -38,8 +38,7 @@ class Wishes:
     allow_fallbacks: bool = True
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(Value, frozen=True):
     """One checked request. `model` is what was asked for without its suffix: a Hub id or an alias."""
 
     request: ChatRequest
@@ -53,7 +52,7 @@ class Ask:
     images: int = 0
     max_tokens: int | None = None
     """The caller's own cap on the completion, of each choice."""
-    tags: Mapping[str, str] = field(default_factory=dict)
+    tags: Mapping[str, str] = {}
 
 
 def split_model(name: str) -> tuple[str, str | None]:

@@ -11,7 +11,6 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -29,7 +28,17 @@ from gateway.routing.naming import resolve
 from gateway.routing.plan import Plan, make_plan, refusal
 from gateway.routing.retry_budget import RetryBudget
 from gateway.tenants import Principal
-from providers.wire import ChatRequest, FailureKind, ProviderFailure, Reply, Usage, decode_json, encode_json
+from providers.wire import (
+    ChatRequest,
+    FailureKind,
+    ProviderFailure,
+    Reply,
+    Usage,
+    Value,
+    decode_json,
+    encode_json,
+    replace,
+)
 
 TIMER_S: Final = 0.005
 """A timer of the event loop may be early by a millisecond, and silence is to be kept to its end."""
@@ -38,8 +47,7 @@ AttemptSeen = Callable[[str, Attempt], None]
 """Told of every attempt with the provider's name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Value, frozen=True):
     """One request as the web side hands it over."""
 
     inference_id: str

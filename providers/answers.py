@@ -121,6 +121,9 @@ def pair_reasoning(message: JsonObject, thoughts: str = "") -> str:
 
 def clean_message(message: JsonObject) -> tuple[JsonObject, int]:
     """A whole message in the clean dialect, and the length of all its text."""
+    text = message.get("content")
+    if type(text) is str and message.keys() == _PLAIN_KEYS:
+        return {"role": "assistant", "content": text}, len(text)
     clean = {name: value for name, value in message.items() if value is not None}
     content, thoughts = split_content(message.get("content"))
     calls = clean_tool_calls(clean.pop("tool_calls", None))
@@ -134,6 +137,9 @@ def clean_message(message: JsonObject) -> tuple[JsonObject, int]:
         clean["tool_calls"] = calls
     written = sum(len(c["function"]["name"]) + len(c["function"]["arguments"]) for c in calls)
     return clean, len(content or "") + len(thoughts) + written
+
+
+_PLAIN_KEYS: Final = frozenset({"role", "content"})
 
 
 def openai_logprobs(reported: object) -> JsonObject | None:

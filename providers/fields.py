@@ -83,8 +83,14 @@ FIELDS: Final[Mapping[str, Field]] = {
 }
 
 
-def features_of(body: Mapping[str, Any]) -> frozenset[Feature]:
-    """What a canonical request body (see `ChatRequest`) needs of whoever answers it."""
+_FEATURE_FIELDS: Final = frozenset({"response_format", "tools", "logprobs", "n", "tool_prompt"})
+_NONE: Final[frozenset[Feature]] = frozenset()
+
+
+def features_of(body: Mapping[str, Any], *, images: int) -> frozenset[Feature]:
+    """What a canonical request body (see `ChatRequest`), with so many images, needs of whoever answers it."""
+    if not images and _FEATURE_FIELDS.isdisjoint(body):
+        return _NONE
     needs: set[Feature] = set()
     format_type = (body.get("response_format") or {}).get("type", "text")
     if format_type == "json_object":
@@ -106,7 +112,7 @@ def features_of(body: Mapping[str, Any]) -> frozenset[Feature]:
         needs.add(Feature.MANY_CHOICES)
     if body.get("tool_prompt"):
         needs.add(Feature.TOOL_PROMPT)
-    for message in body.get("messages", ()):
+    for message in body["messages"] if images else ():
         content = message.get("content")
         if isinstance(content, list):
             for part in content:

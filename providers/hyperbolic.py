@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from providers.base import OpenAICompatible
 from providers.failures import FailureRules
 from providers.fields import Feature
 from providers.payload import positive_top_p, refusals, support_of
-from providers.wire import ChatRequest, FailureKind, Usage
+from providers.wire import ChatRequest, FailureKind, Usage, replace
 
 
 class Hyperbolic(OpenAICompatible):

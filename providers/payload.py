@@ -13,11 +13,10 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from providers.fields import FIELDS, Feature, Support
-from providers.wire import JsonObject
+from providers.wire import JsonObject, Value
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(Value, frozen=True):
     """A request body under way. `dropped` holds names as they are shown in `x-gateway-dropped`."""
 
     body: JsonObject
@@ -176,16 +175,20 @@ class MessageRules:
     def __call__(self, draft: Draft) -> Draft:
         messages = draft.body.get("messages") or []
         dropped: list[str] = []
-        clean = [self._message(message, dropped) for message in messages]
-        if all(new is old for new, old in zip(clean, messages, strict=True)):
+        if all(map(self._is_plain, messages)):
             return draft
+        clean = [m if self._is_plain(m) else self._tidied(m, dropped) for m in messages]
         return draft.put(messages=clean).missing(*dropped)
 
-    def _message(self, message: JsonObject, dropped: list[str]) -> JsonObject:
-        content = message.get("content")
-        plain = message.keys() <= _PLAIN_KEYS and (self.developer or message.get("role") != "developer")
-        if plain and not (self.flat_text and isinstance(content, list)):
-            return message
+    def _is_plain(self, message: JsonObject) -> bool:
+        """Whether a message may be sent as it is."""
+        return (
+            message.keys() <= _PLAIN_KEYS
+            and (self.developer or message.get("role") != "developer")
+            and not (self.flat_text and isinstance(message.get("content"), list))
+        )
+
+    def _tidied(self, message: JsonObject, dropped: list[str]) -> JsonObject:
         clean: JsonObject = {}
         for key, value in message.items():
             # A null says nothing, but `content: null` beside tool calls is how OpenAI writes it. Groq refuses
@@ -203,7 +206,7 @@ class MessageRules:
         if self.keys is not None and "tool_calls" in clean:
             clean["tool_calls"] = [plain_call(call) for call in clean["tool_calls"]]
         if self.flat_text:
-            clean["content"] = joined_text(content)
+            clean["content"] = joined_text(message.get("content"))
         return clean
 
 

@@ -21,12 +21,18 @@ encode_json = msgspec.json.Encoder().encode
 decode_json = msgspec.json.Decoder().decode
 JsonError = msgspec.DecodeError
 
+replace = msgspec.structs.replace
+"""Another `Value` with some fields changed."""
+
 TOKENS_MAX: Final = 1 << 31
 """A count of tokens above this is not a count: it is recorded as an estimate instead."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChatRequest:
+class Value(msgspec.Struct, frozen=True):
+    """What every request makes some of: an immutable value, made in a fifth of a frozen dataclass's time."""
+
+
+class ChatRequest(Value, frozen=True):
     """One chat completion to be sent, checked and in the canonical form of `gateway/dialects/chat.py`.
 
     `body` holds the request without `model` and `provider`, and is never changed by an adapter. Canonical
@@ -57,19 +63,20 @@ class Target:
     """All headers of a call but host, content-length and x-request-id. Holds the provider's key."""
 
 
-@dataclass(frozen=True, slots=True)
-class UpstreamCall:
+class UpstreamCall(Value, frozen=True):
     """A POST with nothing left to decide."""
 
     url: str
-    headers: Headers = field(repr=False)
-    body: bytes = field(repr=False)
+    headers: Headers
+    body: bytes
     dropped: tuple[str, ...] = ()
     """Request fields that this provider does not take and that were left out."""
 
+    def __repr__(self) -> str:
+        return f"UpstreamCall({self.url!r}, dropped={self.dropped!r})"  # the headers hold the provider's key
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+
+class Usage(Value, frozen=True):
     """Tokens as the provider counted them. Cached tokens are part of the prompt, reasoning tokens of the completion.
 
     Where nothing usable was reported there is no `Usage` (None), never a zero.
@@ -96,8 +103,7 @@ class Usage:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(Value, frozen=True):
     """A whole answer, in the clean dialect."""
 
     body: bytes

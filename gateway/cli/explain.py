@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from gateway.store.base import Store
 from gateway.tenants import Key, Principal, Team
 from providers.fields import Feature
 from providers.registry import ADAPTERS
-from providers.wire import ChatRequest, encode_json
+from providers.wire import ChatRequest, encode_json, replace
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -27,6 +27,7 @@ _KINDS: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {
     "list": ((list,), "a list"),
 }
 _NO_WISHES: Final = Wishes()
+_STRING_OR_NONE: Final = (str, type(None))
 
 
 def read(raw: bytes) -> Ask:
@@ -47,7 +48,7 @@ def read(raw: bytes) -> Ask:
             if key == "stop" and isinstance(value, str):
                 continue
             _check(field, value)
-    size = _check_messages(body)
+    size, images = _check_messages(body)
     _check_sampling(body)
     _check_tools(body)
     if "response_format" in body:
@@ -65,18 +66,12 @@ def read(raw: bytes) -> Ask:
         wants_usage=stream and options.get("include_usage") is True,
         choices=body.get("n", 1),
     )
-    images = sum(
-        part["type"] == "image_url"
-        for message in body["messages"]
-        if isinstance(message.get("content"), list)
-        for part in message["content"]
-    )
     return Ask(
         request=request,
         model=model,
         suffix=suffix,
         wishes=wishes,
-        features=features_of(body),
+        features=features_of(body, images=images),
         prompt_bytes=size,
         messages=len(body["messages"]),
         images=images,
@@ -148,8 +143,8 @@ def _check_sampling(body: JsonObject) -> None:
         body["stop"] = [stop]
     elif stop is not None and not all(isinstance(item, str) for item in stop):
         raise InvalidRequest("stop: expected a string, or a list of up to 4 strings.", param="stop")
-    biases = body.get("logit_bias", {}).values()
-    if not all(isinstance(bias, int | float) and not isinstance(bias, bool) for bias in biases):
+    biases = body.get("logit_bias")
+    if biases is not None and not all(type(bias) in (int, float) for bias in biases.values()):
         raise InvalidRequest("logit_bias: expected an object of numbers by token id.", param="logit_bias")
     if "top_logprobs" in body and body.get("logprobs") is not True:
         raise InvalidRequest("top_logprobs: needs logprobs to be true.", param="top_logprobs")
@@ -163,12 +158,12 @@ def _check_sampling(body: JsonObject) -> None:
         body.pop("max_tokens", None)
 
 
-def _check_messages(body: JsonObject) -> int:
-    """Puts the messages in canonical form, in place; returns the bytes of their text."""
+def _check_messages(body: JsonObject) -> tuple[int, int]:
+    """Puts the messages in canonical form, in place; returns the bytes of their text and the number of images."""
     messages = body.get("messages")
     if messages is None:
         raise InvalidRequest("messages: required; a list of objects with a role and a content.", param="messages")
-    size = 0
+    size = images = 0
     for i, message in enumerate(messages):
         if not isinstance(message, dict):
             raise InvalidRequest(f"messages[{i}]: expected an object.", param=f"messages[{i}]")
@@ -181,23 +176,28 @@ def _check_messages(body: JsonObject) -> int:
         if isinstance(content, str):
             size += len(content) if content.isascii() else len(content.encode())
         elif isinstance(content, list):
-            size += _check_parts(i, content)
+            text_bytes, pictures = _check_parts(i, content)
+            size += text_bytes
+            images += pictures
         elif content is not None:
             raise InvalidRequest(
                 f"messages[{i}].content: expected a string or a list of parts.", param=f"messages[{i}].content"
             )
         elif not (role in ("assistant", "tool", "function") or message.get("tool_calls")):
             raise InvalidRequest(f"messages[{i}].content: required.", param=f"messages[{i}].content")
+        if len(message) == 2 and content is not None:
+            continue  # a role and a content, as nearly all have it: there is nothing else to look at
         for name in ("name", "tool_call_id"):
-            if not isinstance(message.get(name), str | None):
+            if not isinstance(message.get(name), _STRING_OR_NONE):
                 raise InvalidRequest(f"messages[{i}].{name}: expected a string.", param=f"messages[{i}].{name}")
         if message.get("tool_calls") is not None:
             size += _check_history_calls(i, message)
-    return size
+    return size, images
 
 
-def _check_parts(i: int, parts: list[Any]) -> int:
-    size = 0
+def _check_parts(i: int, parts: list[Any]) -> tuple[int, int]:
+    """The bytes of their text, and how many are images."""
+    size = images = 0
     for j, part in enumerate(parts):
         where = f"messages[{i}].content[{j}]"
         kind = part.get("type") if isinstance(part, dict) else None
@@ -213,9 +213,10 @@ def _check_parts(i: int, parts: list[Any]) -> int:
                     f"{where}.image_url.url: expected an http(s) URL or a data:image/… URL.",
                     param=f"{where}.image_url.url",
                 )
+            images += 1
         else:
             raise InvalidRequest(f'{where}.type: expected "text" or "image_url".', param=f"{where}.type")
-    return size
+    return size, images
 
 
 def _check_history_calls(i: int, message: JsonObject) -> int:
@@ -247,6 +248,8 @@ def _check_history_calls(i: int, message: JsonObject) -> int:
 
 def _check_tools(body: JsonObject) -> None:
     tools = body.get("tools")
+    if tools is None and "tool_choice" not in body:
+        return
     if tools is not None and not tools:
         del body["tools"]
         tools = None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from gateway.ask import SUFFIX_POLICIES, Ask
 from gateway.config.catalog import Catalog, Model
 from gateway.errors import NotFound
 from gateway.suggest import did_you_mean
+from providers.wire import replace
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, Final
 
 from gateway.ask import Ask, parse_tags
@@ -45,7 +44,7 @@ from gateway.web.responses import (
     error_headers,
     event,
 )
-from providers.wire import Delta, FailureKind, ProviderFailure
+from providers.wire import Delta, FailureKind, ProviderFailure, replace
 
 CLIENT_CLOSED: Final = 499
 """The status in the log where there was nobody to answer."""
