@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from gateway.store.base import Store, StoreUnfit
 from gateway.store.open import open_store
 from gateway.store.redis.names import TeamNames, TenantNames
 from tests.store.conftest import OpenStore
-from tests.store.samples import TEAM, with_store
+from tests.store.samples import TEAM, entry, run_of, with_store
 
 
 def test_each_key_of_a_team_carries_its_id_as_the_only_hash_tag() -> None:
@@ -49,3 +51,28 @@ def test_a_database_of_a_later_version_is_refused(tmp_path: Path) -> None:
     connection.close()
     with pytest.raises(StoreUnfit, match="format 99"):
         asyncio.run(open_store(state_dir=tmp_path))
+
+
+def test_a_process_that_comes_and_goes_takes_nothing_with_it(tmp_path: Path) -> None:
+    """SQLite's last user throws the write-ahead log away. Nobody may take itself for that while we write."""
+    come_and_go = """
+import sqlite3, sys
+print(sqlite3.connect(sys.argv[1]).execute("SELECT count(*) FROM entry").fetchone()[0])
+"""
+
+    def others_view() -> str:
+        command = [sys.executable, "-c", come_and_go, str(tmp_path / "store.db")]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    async def act() -> None:
+        store = await open_store(state_dir=tmp_path)
+        try:
+            await store.settle(run_of([entry(1)]))
+            await store.entries(from_ms=0, to_ms=1)  # the first report, on a connection of its own
+            assert others_view() == "1"
+            await store.settle(run_of([entry(2)]))
+            assert others_view() == "2"
+        finally:
+            await store.aclose()
+
+    asyncio.run(act())

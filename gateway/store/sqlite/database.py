@@ -11,6 +11,7 @@ import os
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Concatenate, Final, ParamSpec, TypeVar
 
@@ -118,8 +119,7 @@ class _Connection:
 
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
-            # The file is made by us and not by SQLite, so that it is never readable by others, not even at first.
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            _make(self._path)
             connection = sqlite3.connect(self._path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
@@ -131,6 +131,16 @@ class _Connection:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _make(path: Path) -> None:
+    """The file is made by us and not by SQLite, so that it is never readable by others, not even at first.
+
+    One that is there is left alone: to close any descriptor of it ends the locks of this whole process, and the next
+    other process that comes and goes would take itself for the last and throw away the log that we write into.
+    """
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
