@@ -231,21 +231,25 @@ async def _whole_reply(adapter: Adapter, request: ChatRequest, response: Upstrea
     parts: list[bytes] = []
     bytes_left = REPLY_BYTES_MAX
     try:
-        while chunk := await response.read_chunk():
-            # What is left of the time is left of it for the next read, too: a drip does not earn more.
-            response.read_timeout_s = max(0.001, due_s - time.monotonic())
+        while (chunk := response.take_now()) != b"":
+            if chunk is None:
+                # What is left of the time is left of it for the next read, too: a drip does not earn more.
+                response.read_timeout_s = max(0.001, due_s - time.monotonic())
+                await response.arrival()
+                continue
             parts.append(chunk)
             bytes_left -= len(chunk)
             if bytes_left < 0:
                 raise ProviderFailure(FailureKind.UNREADABLE, f"the answer is longer than {REPLY_BYTES_MAX} bytes")
-    except ProviderFailure as failure:
+    except (ProviderFailure, UpstreamFault) as error:
+        failure = failure_of(error)
         try:
             partial = adapter.parse_reply(request, b"".join(parts))
         except ProviderFailure as seen:
             failure.usage, failure.text_chars = seen.usage, seen.text_chars or int(bool(parts))
         else:
             failure.usage, failure.text_chars = partial.usage, partial.text_chars
-        raise
+        raise failure from error
     body = parts[0] if len(parts) == 1 else b"".join(parts)
     try:
         return adapter.parse_reply(request, body)

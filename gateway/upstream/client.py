@@ -97,13 +97,8 @@ class PoolDoor:
         origin, prefix = head
         request = frame_request(prefix, ((b"x-request-id", attempt_id.encode()),), call.body)
         left_s = max(0.001, due_s - time.monotonic())
-        allowed = phases.Timeouts(
-            connect_s=min(timeouts.connect_s, left_s),
-            pool_s=min(timeouts.connect_s, left_s),
-            write_s=min(WRITE_S, left_s),
-            first_byte_s=left_s,
-            between_bytes_s=left_s,
-        )
+        connect_s = min(timeouts.connect_s, left_s)
+        allowed = phases.Timeouts(connect_s, connect_s, min(WRITE_S, left_s), left_s, left_s)
         try:
             return _PoolResponse(await self._pool.send_raw(origin, request, b"POST", allowed))
         except UpstreamFault as fault:

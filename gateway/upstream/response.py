@@ -97,7 +97,8 @@ class Response:
 
     def close(self) -> None:
         """Be done with it: unless the body is complete, the connection is dropped at once. Idempotent."""
-        self._channel.abandon(self._reader, ResponseTruncated("the answer was closed by its reader"))
+        if not self._reader.complete:
+            self._channel.abandon(self._reader, ResponseTruncated("the answer was closed by its reader"))
 
     async def aclose(self) -> None:
         """As `close()`; for callers that expect to await it. It waits for nothing."""
