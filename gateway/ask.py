@@ -38,13 +38,17 @@ class Wishes:
     allow_fallbacks: bool = True
 
 
+NO_WISHES: Final = Wishes()
+"""Of a request without a `provider` field."""
+
+
 class Ask(Value, frozen=True):
     """One checked request. `model` is what was asked for without its suffix: a Hub id or an alias."""
 
     request: ChatRequest
     model: str
     suffix: str | None = None
-    wishes: Wishes = Wishes()
+    wishes: Wishes = NO_WISHES
     features: frozenset[Feature] = frozenset()
     prompt_bytes: int = 0
     """UTF-8 bytes of all text in messages, tools and response_format; images are not in it."""

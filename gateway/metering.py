@@ -13,7 +13,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -57,7 +57,7 @@ class Opening(msgspec.Struct, frozen=True):
     offers: Sequence[Offer]
     deadline_s: float
     generation: str
-    decision: Mapping[str, Any]
+    decision: bytes
 
 
 class Meter:
@@ -152,7 +152,7 @@ class Bill:
             stream=opening.stream,
             generation=opening.generation,
             tags=opening.tags,
-            decision=opening.decision,
+            decision=msgspec.Raw(opening.decision),
         )
         self._intent_written = False
         self._counted = False

@@ -7,7 +7,7 @@ business of `usage_report` and `usage_export`. Every question may raise StoreAwa
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Final, Protocol
@@ -17,6 +17,8 @@ from gateway.errors import NotFound
 from gateway.ids import milliseconds_of
 from gateway.moments import format_moment
 from gateway.records import ClosedEntry, attempt_id
+from gateway.routing.decision import Decision, Unreadable, unpack
+from gateway.routing.telling import decision_view
 from gateway.store.base import Store, UsageCell
 from gateway.tenants import Team
 from gateway.usage_export import attempts, charge_of, usd
@@ -39,7 +41,7 @@ class LocalJournal(Protocol):
         """Those admitted in a period, `to_ms` exclusive, shipped or not."""
         ...
 
-    def decision(self, inference_id: str) -> Mapping[str, Any] | None:
+    def decision(self, inference_id: str) -> bytes | None:
         """Why a request went where it went; None where it is not kept here."""
         ...
 
@@ -50,7 +52,7 @@ class NoJournal:
     def closed_entries(self, from_ms: int, to_ms: int) -> Iterable[ClosedEntry]:
         return ()
 
-    def decision(self, inference_id: str) -> Mapping[str, Any] | None:
+    def decision(self, inference_id: str) -> bytes | None:
         return None
 
 
@@ -113,7 +115,8 @@ class Reports:
         if not entries:
             raise NotFound(f"there is no request {request[:128]!r}, or no longer", code="request_not_found")
         teams = await self.teams()
-        decision = await asyncio.to_thread(self.journal.decision, entries[0].inference_id)
+        kept = await asyncio.to_thread(self.journal.decision, entries[0].inference_id)
+        decision = None if kept is None else _readable(kept)
         return story_view(entries, teams.name(entries[0].team_id), decision, provider_costs=team is None)
 
     async def costs(self, inference_ids: Collection[str], team: Team, now_ms: int) -> dict[str, int]:
@@ -172,8 +175,15 @@ def _united(kept: Iterable[ClosedEntry], local: Iterable[ClosedEntry]) -> list[C
     return sorted(found.values(), key=lambda entry: (entry.inference_id, entry.number))
 
 
+def _readable(kept: bytes) -> Decision | None:
+    try:
+        return unpack(kept)
+    except Unreadable:
+        return None  # written by another version, or for a request that was never routed
+
+
 def story_view(
-    entries: Sequence[ClosedEntry], team_name: str, decision: Mapping[str, Any] | None, *, provider_costs: bool
+    entries: Sequence[ClosedEntry], team_name: str, decision: Decision | None, *, provider_costs: bool
 ) -> JsonObject:
     """One request: what it cost, every attempt, and the decision where it is kept. `cost_usd` is null where nobody
     knows a price of what was used."""
@@ -199,7 +209,7 @@ def story_view(
         "unknown": any(entry.unknown for entry in entries),
         "tags": dict(first.tags),
         "attempts": [_attempt_view(entry, provider_costs) for entry in entries if entry.number >= 1],
-        "decision": None if decision is None else dict(decision),
+        "decision": None if decision is None else decision_view(decision),
     }
     return view
 

@@ -25,6 +25,7 @@ from gateway.outcomes import CLIENT_GONE
 from gateway.records import Attempt, attempt_id
 from gateway.routing.health import HealthBook
 from gateway.routing.naming import resolve
+from gateway.routing.offerings import Offerings
 from gateway.routing.plan import Plan, make_plan, refusal
 from gateway.routing.retry_budget import RetryBudget
 from gateway.tenants import Principal
@@ -170,6 +171,7 @@ class Service:
     def use_catalog(self, catalog: Catalog) -> None:
         """From the next request on; those under way keep the old table."""
         self.catalog = catalog
+        self._offerings = Offerings(catalog)
         self.book.breaker = catalog.routing.breaker
         self.retry_budget.percent = catalog.routing.retry_budget_percent
         self._zone = ZoneInfo(catalog.timezone)
@@ -186,12 +188,11 @@ class Service:
         return make_plan(
             ask,
             resolved,
-            catalog,
+            self._offerings,
             principal,
             lambda offer: book.look(offer, now_s),
             day=self._today(),
             draw=self._draw(),
-            in_flight=book.in_flight,
         )
 
     async def complete(self, call: Call) -> Completed:
@@ -288,7 +289,7 @@ class Service:
                 offers=[candidate.offer for candidate in plan.candidates],
                 deadline_s=routing.deadline_s,
                 generation=catalog.generation,
-                decision=plan.as_json(),
+                decision=plan.decision(),
             )
         )
         request = ask.request

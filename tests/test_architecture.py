@@ -48,6 +48,7 @@ LIBRARIES: Final[Mapping[str, tuple[str, ...]]] = {
         "gateway.store.redis.ledger", "gateway.store.sqlite.ledger",
         # And values that are made for every attempt, where a frozen dataclass costs too much.
         "gateway.records", "gateway.outcomes", "gateway.metering",
+        "gateway.routing.situation", "gateway.routing.offerings", "gateway.routing.decision",
     ),
     # The supervisor tells the metrics of a worker that died.
     "prometheus_client": ("gateway.metrics", "gateway.cli.supervisor"),

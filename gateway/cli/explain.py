@@ -7,6 +7,7 @@ import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from gateway.ask import Ask, split_model
 from gateway.cli.failure import CliFailure
@@ -17,7 +18,9 @@ from gateway.config.mappings import load
 from gateway.errors import GatewayError
 from gateway.routing.health import Seen
 from gateway.routing.naming import resolve
+from gateway.routing.offerings import Offerings
 from gateway.routing.plan import Plan, make_plan
+from gateway.routing.telling import situation_view
 from gateway.store.base import Store
 from gateway.tenants import Key, Principal, Team
 from providers.fields import Feature
@@ -50,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
     if args.team is not None:
         team = with_store(settings, lambda store: _team(store, args.team))
     plan = explain(args.model, catalog, team=team, tools=args.tools)
-    sys.stdout.write(encode_json(plan.as_json()).decode() + "\n" if args.json else _words(plan))
+    sys.stdout.write(encode_json(_json(plan)).decode() + "\n" if args.json else _words(plan))
     return 0
 
 
@@ -73,7 +76,7 @@ def explain(name: str, catalog: Catalog, *, team: Team | None = None, tools: boo
         return make_plan(
             ask,
             resolve(ask, catalog),
-            catalog,
+            Offerings(catalog),
             Principal(key=key, team=team, billed=team),
             lambda offer: Seen(),
             day=datetime.now(UTC).date().isoformat(),
@@ -83,8 +86,12 @@ def explain(name: str, catalog: Catalog, *, team: Team | None = None, tools: boo
         raise CliFailure(error.message) from None
 
 
+def _json(plan: Plan) -> dict[str, Any]:
+    return {"model": plan.hub_model, **situation_view(plan.situation, plan.choice.order, plan.skipped)}
+
+
 def _words(plan: Plan) -> str:
-    lines = [f"{plan.hub_model}, policy {plan.policy}"]
+    lines = [f"{plan.hub_model}, policy {plan.situation.policy}"]
     for number, candidate in enumerate(plan.candidates, 1):
         lines.append(f"  {number}. {candidate.offer.provider.name} as {candidate.offer.provider_model}")
     if not plan.candidates:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from gateway.ask import Ask, Wishes, parse_wishes, split_model
+from gateway.ask import NO_WISHES, Ask, parse_wishes, split_model
 from gateway.errors import InvalidRequest
 from providers.fields import FIELDS, Field, features_of
 from providers.wire import ChatRequest, JsonError, JsonObject, decode_json, encode_json
@@ -26,7 +26,6 @@ _KINDS: Final[Mapping[str, tuple[tuple[type, ...], str]]] = {
     "object": ((dict,), "an object"),
     "list": ((list,), "a list"),
 }
-_NO_WISHES: Final = Wishes()
 _STRING_OR_NONE: Final = (str, type(None))
 
 
@@ -39,7 +38,7 @@ def read(raw: bytes) -> Ask:
             'model: expected a Hub model id such as "meta-llama/Llama-3.3-70B-Instruct".', param="model"
         )
     wishes_part = body.pop("provider", None)
-    wishes = _NO_WISHES if wishes_part is None else parse_wishes(wishes_part)
+    wishes = NO_WISHES if wishes_part is None else parse_wishes(wishes_part)
     for key in [key for key, value in body.items() if value is None]:
         del body[key]
     for key, value in body.items():

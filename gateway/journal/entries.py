@@ -23,6 +23,9 @@ PAYLOAD_BYTES_MAX: Final = 1 << 20
 FRAME_HEADER: Final = Layout("<II")
 
 
+NO_DECISION: Final = msgspec.Raw(b"null")
+
+
 class NewerFormat(Exception):
     """A journal or entry was written by a later version of the gateway."""
 
@@ -62,7 +65,8 @@ class Intent(_Entry, frozen=True, tag="intent"):
     stream: bool = False
     generation: str = ""
     tags: Mapping[str, str] = {}
-    decision: Mapping[str, Any] = {}
+    decision: msgspec.Raw = NO_DECISION
+    """Why it goes where it goes, in the words of routing; read by nobody here."""
 
     def holding(self, nano_usd: int) -> Intent:
         """The same, once it is known what was held. Written again, it takes the first one's place."""

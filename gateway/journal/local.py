@@ -4,9 +4,8 @@ went. Reads only; blocking, so callers on an event loop use a thread.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from gateway.journal.entries import Intent, decode_entry
 from gateway.journal.reader import closed_entries, payloads, segments
@@ -27,15 +26,15 @@ class LocalJournals:
             except FileNotFoundError:
                 continue
 
-    def decision(self, inference_id: str) -> Mapping[str, Any] | None:
-        """The decision in a request's intent; None where no journal here has it."""
+    def decision(self, inference_id: str) -> bytes | None:
+        """The decision in a request's intent, as routing wrote it; None where no journal here has it."""
         wanted = inference_id.encode()
         for path in self._segments(0):
             try:
                 for payload in payloads(path):
                     # Looked for as text first: decoding every entry of a day would take minutes.
                     if wanted in payload and isinstance(entry := decode_entry(payload), Intent):
-                        return entry.decision
+                        return bytes(entry.decision)
             except FileNotFoundError:
                 continue
         return None

@@ -22,7 +22,7 @@ from collections import deque
 from enum import Enum
 from typing import Final, NamedTuple
 
-from gateway.config.catalog import Breaker, Offer
+from gateway.config.catalog import Breaker, Offer, ProviderEntry
 
 OfferKey = tuple[str, str]
 """Provider name and provider model id."""
@@ -51,6 +51,12 @@ class Seen(NamedTuple):
     in_flight: int = 0
     first_content_ms: float | None = None
     tokens_per_s: float | None = None
+    has_room: bool = True
+    """Fewer requests are under way at its account than the table allows."""
+
+
+UNSEEN: Final = Seen()
+"""Of an offer that nobody has asked yet."""
 
 
 class _OfferHealth:
@@ -107,8 +113,9 @@ class HealthBook:
     def look(self, offer: Offer, now_s: float) -> Seen:
         health = self._offers.get((offer.provider.name, offer.provider_model))
         cooling_s = max(0.0, self._cooling_until_s.get(offer.provider.name, 0.0) - now_s)
+        has_room = offer.provider.max_concurrency is None or self.has_room(offer.provider)
         if health is None:
-            return Seen(cooling_s=cooling_s) if cooling_s else _UNSEEN
+            return Seen(cooling_s=cooling_s, has_room=has_room) if cooling_s or not has_room else UNSEEN
         if health.cooling_until_s - now_s > cooling_s:
             cooling_s = health.cooling_until_s - now_s
         ready_in_s = 0.0
@@ -128,7 +135,13 @@ class HealthBook:
             health.in_flight,
             health.first_content_ms,
             health.tokens_per_s,
+            has_room,
         )
+
+    def has_room(self, provider: ProviderEntry) -> bool:
+        """Whether one more attempt may be under way at this account."""
+        bound = provider.max_concurrency
+        return bound is None or self._accounts_in_flight.get(provider.name, 0) < bound
 
     def in_flight(self, provider: str) -> int:
         """Attempts under way at one account."""
@@ -199,9 +212,6 @@ class HealthBook:
         if health is None:
             health = self._offers[key] = _OfferHealth()
         return health
-
-
-_UNSEEN: Final = Seen()
 
 
 def _smooth(average: float | None, value: float | None) -> float | None:

@@ -1,81 +1,92 @@
-"""In which order candidates are asked: one small function a policy. Pure; the random number is handed in."""
+"""In which order candidates are asked: one small function a policy. Pure; the random number is in the situation."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
-from gateway.ask import Ask
-from gateway.config.catalog import Catalog
-from gateway.routing.candidate import Candidate
+from gateway.routing.candidate import Contender
+from gateway.routing.situation import Situation
 
 EXPLORE_SHARE: Final = 0.1
 """How often `fastest` tries what nobody has measured yet."""
 
 
-def ordered(fit: list[Candidate], ask: Ask, catalog: Catalog, policy: str, day: str, draw: float) -> list[Candidate]:
+def ordered(fit: list[Contender], situation: Situation) -> list[Contender]:
     if len(fit) > 1:
-        fit = _ORDERINGS[policy](fit, catalog, day, draw)
-        if ask.wishes.order:
-            fit = _by_names(fit, ask.wishes.order)
+        fit = _ORDERINGS[situation.policy](fit, situation)
+        if situation.wishes.order:
+            fit = _by_names(fit, situation.wishes.order)
     return fit
 
 
-def _by_names(fit: list[Candidate], names: Sequence[str]) -> list[Candidate]:
+def score(policy: str, one: Contender) -> float | None:
+    """The figure by which a policy compares offers, for people to read; None where it has none, or is not known."""
+    if policy == "cheapest":
+        return one.terms.output
+    if policy == "fastest":
+        return one.seen.tokens_per_s
+    if policy == "latency":
+        return one.seen.first_content_ms
+    return _load(one) if policy == "balanced" else None
+
+
+def _by_names(fit: list[Contender], names: Sequence[str]) -> list[Contender]:
     rank = {name: i for i, name in enumerate(names)}
-    return sorted(fit, key=lambda candidate: rank.get(candidate.offer.provider.name, len(rank)))
+    return sorted(fit, key=lambda one: rank.get(one.terms.provider, len(rank)))
 
 
-def _preferred(fit: list[Candidate], catalog: Catalog, day: str, draw: float) -> list[Candidate]:
-    return _by_names(fit, catalog.routing.order) if catalog.routing.order else fit
+def _preferred(fit: list[Contender], situation: Situation) -> list[Contender]:
+    return _by_names(fit, situation.offering.order) if situation.offering.order else fit
 
 
-def _cheapest(fit: list[Candidate], catalog: Catalog, day: str, draw: float) -> list[Candidate]:
-    def cost(candidate: Candidate) -> tuple[int, int, int]:
-        price = candidate.offer.price_on(day)
-        return (1, 0, 0) if price is None else (0, price.output, price.input)
+def _cheapest(fit: list[Contender], situation: Situation) -> list[Contender]:
+    def cost(one: Contender) -> tuple[int, int, int]:
+        terms = one.terms
+        return (1, 0, 0) if terms.output is None else (0, terms.output, terms.input or 0)
 
     return sorted(fit, key=cost)
 
 
-def _fastest(fit: list[Candidate], catalog: Catalog, day: str, draw: float) -> list[Candidate]:
-    unmeasured = [candidate for candidate in fit if candidate.seen.tokens_per_s is None]
+def _fastest(fit: list[Contender], situation: Situation) -> list[Contender]:
+    unmeasured = [one for one in fit if one.seen.tokens_per_s is None]
     measured = sorted(
-        (candidate for candidate in fit if candidate.seen.tokens_per_s is not None),
-        key=lambda candidate: -(candidate.seen.tokens_per_s or 0.0),
+        (one for one in fit if one.seen.tokens_per_s is not None),
+        key=lambda one: -(one.seen.tokens_per_s or 0.0),
     )
-    if not measured or draw < EXPLORE_SHARE:
+    if not measured or situation.draw < EXPLORE_SHARE:
         return unmeasured + measured
     return measured + unmeasured
 
 
-def _quickest(fit: list[Candidate], catalog: Catalog, day: str, draw: float) -> list[Candidate]:
-    return sorted(fit, key=lambda candidate: candidate.seen.first_content_ms or 0.0)
+def _quickest(fit: list[Contender], situation: Situation) -> list[Contender]:
+    return sorted(fit, key=lambda one: one.seen.first_content_ms or 0.0)
 
 
-def _balanced(fit: list[Candidate], catalog: Catalog, day: str, draw: float) -> list[Candidate]:
+def _balanced(fit: list[Contender], situation: Situation) -> list[Contender]:
     """Power of two choices: of two drawn by weight (they may be one), the one with less work and quicker answers."""
+    draw = situation.draw
     first = _draw_by_weight(fit, draw)
     # A second number from the same draw: its digits below the first few are as good as new.
     second = _draw_by_weight(fit, draw * 4096 % 1.0)
     best = min((first, second), key=_load)
-    return [best, *sorted((candidate for candidate in fit if candidate is not best), key=_load)]
+    return [best, *sorted((one for one in fit if one is not best), key=_load)]
 
 
-def _load(candidate: Candidate) -> float:
-    return (candidate.seen.in_flight + 1) * (candidate.seen.first_content_ms or 1.0)
+def _load(one: Contender) -> float:
+    return (one.seen.in_flight + 1) * (one.seen.first_content_ms or 1.0)
 
 
-def _draw_by_weight(fit: list[Candidate], draw: float) -> Candidate:
-    point = draw * sum(candidate.offer.weight for candidate in fit)
-    for candidate in fit:
-        point -= candidate.offer.weight
+def _draw_by_weight(fit: list[Contender], draw: float) -> Contender:
+    point = draw * sum([one.terms.weight for one in fit])
+    for one in fit:
+        point -= one.terms.weight
         if point < 0:
-            return candidate
+            return one
     return fit[-1]
 
 
-_ORDERINGS: Final = {
+_ORDERINGS: Final[dict[str, Callable[[list[Contender], Situation], list[Contender]]]] = {
     "preferred": _preferred,
     "cheapest": _cheapest,
     "fastest": _fastest,

@@ -1,107 +1,88 @@
-"""Who is asked, in which order, and why everybody else is not.
+"""Who is asked, in which order, and why everybody else is not: the choice, joined to the offers that it is about.
 
-A pure function of the ask, the catalog, the principal, what was seen of each offer, and one random number. The
-plan it returns explains itself: to `gateway explain`, to the story of a request, and in the text of a refusal.
+A plan explains itself: to `gateway explain`, to the story of a request, and in the text of a refusal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 from gateway.ask import Ask
-from gateway.config.catalog import Catalog, Offer
+from gateway.config.catalog import Offer
 from gateway.errors import Forbidden, GatewayError, InvalidRequest, NoProviderAvailable, NotFound
 from gateway.routing.candidate import Candidate, Skipped
-from gateway.routing.fitness import unfit, unready
-from gateway.routing.health import Seen
+from gateway.routing.choice import Choice, choose
+from gateway.routing.decision import pack
+from gateway.routing.health import UNSEEN, Seen
 from gateway.routing.naming import Resolved
-from gateway.routing.ordering import ordered
+from gateway.routing.offerings import Offerings, rights_of
+from gateway.routing.situation import Situation
 from gateway.tenants import Principal
 
 Look = Callable[[Offer], Seen]
 
+PROMPT_BYTES_PER_TOKEN: Final = 4
+"""What English prose comes to. Only what is clearly too long is ruled out by it."""
 _SORT_POLICY: Final = {"price": "cheapest", "throughput": "fastest", "latency": "latency"}
 """What `provider.sort` means."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
+    """A tuple, and no frozen dataclass: one is made for every request."""
+
     hub_model: str
-    policy: str
     candidates: tuple[Candidate, ...]
-    skipped: tuple[Skipped, ...] = ()
-    draw: float = 0.0
-    """The random number that was used, in [0, 1)."""
+    situation: Situation
+    choice: Choice
+
+    @property
+    def skipped(self) -> list[Skipped]:
+        return self.choice.skipped
 
     @property
     def silence_s(self) -> float | None:
         """How long until the first of those who asked for silence may be asked; None where nobody did."""
         return min((skip.ready_in_s for skip in self.skipped if skip.code == "cooling"), default=None)
 
-    def as_json(self) -> dict[str, Any]:
-        """What was decided and seen, for the journal and for `gateway explain`."""
-        return {
-            "model": self.hub_model,
-            "policy": self.policy,
-            "draw": self.draw,
-            "candidates": [
-                {"provider": c.offer.provider.name, "provider_model": c.offer.provider_model, **c.seen._asdict()}
-                for c in self.candidates
-            ],
-            "skipped": [{"provider": s.provider, "code": s.code, "reason": s.reason} for s in self.skipped],
-        }
+    def decision(self) -> bytes:
+        """What was decided and all that was looked at, for the journal."""
+        return pack(self.situation, self.choice)
 
 
 def make_plan(
     ask: Ask,
     resolved: Resolved,
-    catalog: Catalog,
+    offerings: Offerings,
     principal: Principal,
     look: Look,
     *,
     day: str,
     draw: float,
-    in_flight: Callable[[str], int] = lambda provider: 0,
 ) -> Plan:
     """Ordered candidates and the reasons of all who are not. `day` (ISO) chooses among dated prices."""
-    routing = catalog.routing
-    wishes = ask.wishes
-    policy = resolved.policy or _SORT_POLICY.get(wishes.sort or "", routing.policy)
-    skipped = [Skipped(name, "unkeyed", catalog.left_out[name]) for name in resolved.model.left_out]
-    lasting: list[Candidate] = []
-    for offer in resolved.model.offers:
-        reason = unfit(offer, ask, resolved, catalog, principal, day)
-        if reason is None:
-            lasting.append(Candidate(offer, look(offer)))
-        else:
-            skipped.append(reason)
-    if not wishes.allow_fallbacks and len(lasting) > 1:
-        # The first in order it is, well or not: to go elsewhere is what the caller forbade.
-        first, *others = ordered(lasting, ask, catalog, policy, day, draw)
-        lasting = [first]
-        why = f"{first.offer.provider.name} comes first and provider.allow_fallbacks is false"
-        skipped.extend(Skipped(other.offer.provider.name, "pin", why) for other in others)
-    fit: list[Candidate] = []
-    resting: list[Candidate] = []
-    for candidate in lasting:
-        reason = unready(candidate.offer, candidate.seen, in_flight)
-        if reason is None:
-            fit.append(candidate)
-            continue
-        if reason.code == "breaker":
-            resting.append(candidate)
-        skipped.append(reason)
-    if not fit and resting:
-        # Nobody is left: the soonest ready is tried rather than nobody, as its own probe.
-        free = [candidate for candidate in resting if candidate.seen.probe_free]
-        if free:
-            chosen = min(free, key=lambda candidate: candidate.seen.ready_in_s)
-            fit = [chosen]
-            skipped = [s for s in skipped if not (s.code == "breaker" and s.provider == chosen.offer.provider.name)]
-    fit = ordered(fit, ask, catalog, policy, day, draw)
-    return Plan(resolved.model.id, policy, tuple(fit), tuple(skipped), draw)
+    model, wishes = resolved.model, ask.wishes
+    offering, packed = offerings.of(resolved, ask.features, day)
+    offers, pinned = model.offers, resolved.pinned
+    if pinned is None:
+        seen = [look(offer) for offer in offers]
+    else:
+        seen = [look(offer) if offer.provider.name == pinned else UNSEEN for offer in offers]
+    situation = Situation(
+        offering,
+        seen,
+        draw,
+        resolved.policy or (None if wishes.sort is None else _SORT_POLICY[wishes.sort]),
+        pinned,
+        wishes,
+        rights_of(principal),
+        ask.prompt_bytes // PROMPT_BYTES_PER_TOKEN,
+        ask.max_tokens or 0,
+        None if ask.model == model.id else ask.model,
+        packed,
+    )
+    choice = choose(situation)
+    return Plan(model.id, tuple([Candidate(offers[i], seen[i]) for i in choice.order]), situation, choice)
 
 
 def refusal(plan: Plan) -> GatewayError:

@@ -46,6 +46,6 @@ def opening(who: Principal | None = None, **changes: Any) -> Opening:
         "offers": (offer(),),
         "deadline_s": 600.0,
         "generation": "g1",
-        "decision": {"order": "preferred"},
+        "decision": b'{"order":"preferred"}',
     }
     return Opening(**{**values, **changes})

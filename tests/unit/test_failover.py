@@ -13,10 +13,12 @@ from gateway.config.catalog import Breaker, Offer, Routing
 from gateway.errors import AllProvidersFailed, GatewayError, InvalidRequest, UpstreamTimeout
 from gateway.failover import ClientGone, Walk, attempts_header
 from gateway.routing.candidate import Candidate
+from gateway.routing.choice import Choice
 from gateway.routing.health import HealthBook, Seen
 from gateway.routing.plan import Plan
 from gateway.routing.policy import POLICY, Move
 from gateway.routing.retry_budget import RetryBudget
+from gateway.routing.situation import Offering, Situation
 from providers.wire import FailureKind, ProviderFailure
 from tests.unit.catalogs import MODEL, offer
 
@@ -53,7 +55,7 @@ class Upstreams:
 
 def walk(upstreams: Upstreams, *offers: Offer, **routing: Any) -> Walk:
     return Walk(
-        plan=Plan(MODEL, "preferred", tuple(Candidate(one, Seen()) for one in offers)),
+        plan=Plan(MODEL, tuple(Candidate(one, Seen()) for one in offers), Situation(Offering(()), []), Choice([], [])),
         routing=Routing(**routing),
         book=HealthBook(Breaker()),
         retry_budget=RetryBudget(20),

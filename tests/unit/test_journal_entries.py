@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,7 +33,20 @@ from gateway.records import PriceTaken
 from tests.store.samples import entry
 
 INTENT = Intent(
-    "id", 1, "2026-11-23", 0, 0, "t_a", "k", "m", "r", 7, 9, hold_nano_usd=5, tags={"a": "b"}, decision={"x": 1}
+    "id",
+    1,
+    "2026-11-23",
+    0,
+    0,
+    "t_a",
+    "k",
+    "m",
+    "r",
+    7,
+    9,
+    hold_nano_usd=5,
+    tags={"a": "b"},
+    decision=msgspec.Raw(b'{"x":1}'),
 )
 SENT = Sent("id", 1, "groq", "pm", 3, PriceTaken(1, 2, 3, 4))
 ALL: list[Entry] = [

@@ -12,6 +12,7 @@ from gateway.config.catalog import Catalog, Ceilings, MaxPrice, Offer, Price
 from gateway.errors import Forbidden, InvalidRequest, NoProviderAvailable, NotFound
 from gateway.routing.health import Seen
 from gateway.routing.naming import pin, resolve
+from gateway.routing.offerings import Offerings
 from gateway.routing.plan import Plan, make_plan, refusal
 from gateway.tenants import Budget, Principal
 from providers.fields import Feature
@@ -38,7 +39,7 @@ def plan(
     def look(one: Offer) -> Seen:
         return (seen or {}).get(one.provider.name, Seen())
 
-    return make_plan(wanted, resolve(wanted, of), of, who or principal(), look, day=day, draw=draw)
+    return make_plan(wanted, resolve(wanted, of), Offerings(of), who or principal(), look, day=day, draw=draw)
 
 
 def names(of: Plan) -> list[str]:

@@ -1,0 +1,59 @@
+"""The choice: who is asked, in which order, and why everybody else is not. One pure function of one value, the same
+for a request that is on its way and for one that is told again years later.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from gateway.routing.candidate import Contender, Skipped
+from gateway.routing.fitness import unfit, unready
+from gateway.routing.ordering import ordered
+from gateway.routing.situation import Situation
+
+
+class Choice(NamedTuple):
+    order: list[int]
+    """Places in the offering, the first to be asked first."""
+    skipped: list[Skipped]
+
+
+def choose(situation: Situation) -> Choice:
+    offering, seen = situation.offering, situation.seen
+    skipped = [Skipped(name, "unkeyed", reason) for name, reason in offering.left_out.items()]
+    lasting: list[Contender] = []
+    for place, terms in enumerate(offering.terms):
+        reason = unfit(terms, situation)
+        if reason is None:
+            lasting.append(Contender(terms, seen[place], place))
+        else:
+            skipped.append(reason)
+    if not situation.wishes.allow_fallbacks and len(lasting) > 1:
+        # The first in order it is, well or not: to go elsewhere is what the caller forbade.
+        first, *others = ordered(lasting, situation)
+        lasting = [first]
+        why = f"{first.terms.provider} comes first and provider.allow_fallbacks is false"
+        skipped += [Skipped(other.terms.provider, "pin", why) for other in others]
+    fit = [one for one in lasting if _is_ready(one, skipped)]
+    if not fit and lasting:
+        fit = _soonest(lasting, skipped)
+    return Choice([one.place for one in ordered(fit, situation)], skipped)
+
+
+def _is_ready(one: Contender, skipped: list[Skipped]) -> bool:
+    reason = unready(one.terms, one.seen)
+    if reason is None:
+        return True
+    skipped.append(reason)
+    return False
+
+
+def _soonest(lasting: list[Contender], skipped: list[Skipped]) -> list[Contender]:
+    """Nobody is left: of those whose breaker is open the soonest ready is tried, rather than nobody, as its probe."""
+    resting = {skip.provider for skip in skipped if skip.code == "breaker"}
+    free = [one for one in lasting if one.terms.provider in resting and one.seen.probe_free]
+    if not free:
+        return []
+    chosen = min(free, key=lambda one: one.seen.ready_in_s)
+    skipped[:] = [skip for skip in skipped if skip.provider != chosen.terms.provider]
+    return [chosen]
