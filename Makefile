@@ -32,7 +32,7 @@ format: $(BIN)/ruff ## write the code as ruff wants it
 types: $(BIN)/mypy ## mypy, strict
 	$(BIN)/mypy
 
-docs: $(BIN)/python ## write the generated tables of README.md anew
+docs: $(BIN)/python ## write the generated tables of README.md and deploy/env.example anew
 	$(BIN)/python -m tests.readme
 
 picture: $(BIN)/python ## rooms and floors of the source, as text

@@ -1,5 +1,5 @@
-"""The tables of README.md that are made from the code. `python -m tests.readme` writes them anew between their markers;
-`tests/test_docs.py` fails where the page and the code differ.
+"""The tables of README.md that are made from the code, and deploy/env.example. `python -m tests.readme` writes them
+anew; `tests/test_docs.py` and `tests/test_deploy.py` fail where page and code differ.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
+from gateway.cli.config import env_example, shipped_table
 from gateway.cli.main import parser
 from gateway.config.settings import table
 from gateway.errors import GatewayError
@@ -184,6 +185,7 @@ def _cell(text: str) -> str:
 
 def main() -> int:
     README.write_text(with_blocks(README.read_text(encoding="utf-8")), encoding="utf-8")
+    (ROOT / "deploy" / "env.example").write_text(env_example(shipped_table()), encoding="utf-8")
     return 0
 
 
