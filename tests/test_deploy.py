@@ -1,4 +1,4 @@
-"""deploy/ speaks of this gateway: its settings, its commands, its metrics. No container engine is needed to see that."""
+"""deploy/ speaks of this gateway: its settings, its commands, its metrics. No container engine is needed to see it."""
 
 from __future__ import annotations
 
