@@ -22,7 +22,7 @@ from gateway.config.hub_rows import HubRow, NoRows, combined, rows_in_text, rows
 from gateway.config.mapping_faults import MappingFaults
 from gateway.config.mapping_merge import Merge, merge
 from gateway.config.mappings import read, read_table
-from gateway.upstream.fetch import FetchFailed, fetch_json
+from gateway.upstream.fetch import FetchFailed, fetch_json, fetch_pages
 from providers.registry import ADAPTERS
 
 HUB: Final = "https://huggingface.co"
@@ -94,7 +94,7 @@ def _rows_from(source: str, catalog: Catalog) -> list[HubRow]:
         return rows_of(fetch_json(source))
     providers = quote(",".join(sorted({*catalog.providers, *catalog.left_out})), safe=",")
     query = f"inference_provider={providers}&filter=conversational&expand[]=inferenceProviderMapping&limit=1000"
-    rows = rows_of(fetch_json(f"{source}/api/models?{query}"))
+    rows = rows_of(list(fetch_pages(f"{source}/api/models?{query}")))
     try:
         figures = rows_of(fetch_json(f"{ROUTER if source == HUB else source}/v1/models"))
     except (FetchFailed, NoRows) as reason:

@@ -23,6 +23,7 @@ models:
     providersMapping:
       groq: {providerModelId: a-old}  # ours
 """
+FIRST_PAGE = "/api/models?inference_provider=groq&filter=conversational&expand[]=inferenceProviderMapping&limit=1000"
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +41,8 @@ class Hub(BaseHTTPRequestHandler):
 
     asked: ClassVar[list[str]] = []
     documents: ClassVar[dict[str, Any]] = {}
+    links: ClassVar[dict[str, str]] = {}
+    """The next page of a path, query and all."""
 
     def do_GET(self) -> None:
         self.asked.append(self.path)
@@ -47,6 +50,8 @@ class Hub(BaseHTTPRequestHandler):
         body = json.dumps(document).encode()
         self.send_response(404 if document is None else 200)
         self.send_header("content-length", str(len(body)))
+        if self.path in self.links:
+            self.send_header("link", f'<{self.links[self.path]}>; rel="next"')
         self.end_headers()
         self.wfile.write(body)
 
@@ -60,6 +65,7 @@ def hub() -> Iterator[str]:
     mapping = [{"provider": "groq", "providerId": "a-new", "status": "live", "task": "conversational"}]
     figures = {"provider": "groq", "context_length": 8192, "pricing": {"input": 0.1, "output": 0.2}}
     Hub.documents.clear()
+    Hub.links.clear()
     Hub.documents["/api/models"] = [{"id": "org/a", "inferenceProviderMapping": mapping}]
     Hub.documents["/v1/models"] = {"object": "list", "data": [{"id": "org/a", "providers": [figures]}]}
     with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as server:
@@ -116,6 +122,25 @@ def test_a_sync_without_a_routers_list_goes_on_and_says_so(hub: str, capsys: pyt
     told = capsys.readouterr()
     assert "status 404" in told.err
     assert "a-old -> a-new" in told.out
+
+
+def test_a_sync_reads_every_page(hub: str, table: Path) -> None:
+    Hub.documents["/more"] = [
+        {"id": "org/b", "inferenceProviderMapping": Hub.documents["/api/models"][0]["inferenceProviderMapping"]}
+    ]
+    Hub.links[FIRST_PAGE] = "/more?cursor=2"
+    assert gateway("sync", "--from", hub, "--write") == 0
+    assert "org/b:" in table.read_text()
+    assert [path.partition("?")[0] for path in Hub.asked] == ["/api/models", "/more", "/v1/models"]
+
+
+def test_pages_that_lead_elsewhere_or_in_a_circle_are_not_followed(hub: str) -> None:
+    Hub.links[FIRST_PAGE] = "http://elsewhere.example/api/models"
+    with pytest.raises(CliFailure, match=r"another host, elsewhere\.example"):
+        gateway("sync", "--from", hub)
+    Hub.links[FIRST_PAGE] = FIRST_PAGE
+    with pytest.raises(CliFailure, match="does not end: 1 pages"):
+        gateway("sync", "--from", hub)
 
 
 def test_a_url_with_a_path_is_one_document(hub: str, capsys: pytest.CaptureFixture[str]) -> None:
