@@ -29,6 +29,7 @@ from gateway.config.settings import Settings
 from gateway.errors import GatewayError, InternalError, MethodNotAllowed, NotFound
 from gateway.exchange import Exchange
 from gateway.ids import InferenceIds, new_instance_id, new_team_id
+from gateway.janitor import Janitor
 from gateway.journal.local import LocalJournals
 from gateway.journal.writer import JournalWriter
 from gateway.journal_watch import JournalWatch
@@ -112,6 +113,7 @@ class Application:
         self._adoption = Adoption(settings.state_dir / JOURNAL_FOLDER, self._journal, self._shipper, self._store)
         self._adopting = asyncio.ensure_future(self._adoption.run())
         self._telling = asyncio.ensure_future(JournalWatch(self._metrics, self._shipper, self._adoption).run())
+        self._sweeping = asyncio.ensure_future(Janitor(self._store).run())
         rollbacks = Rollbacks(
             settings.state_dir / JOURNAL_FOLDER,
             self._adoption,
@@ -130,7 +132,8 @@ class Application:
         self._adopting.cancel()
         self._comparing.cancel()
         self._telling.cancel()
-        await asyncio.wait([self._watching, self._adopting, self._comparing, self._telling])
+        self._sweeping.cancel()
+        await asyncio.wait([self._watching, self._adopting, self._comparing, self._telling, self._sweeping])
         await self._authenticator.aclose()
         if not await self._shipper.drain(SHIP_AT_EXIT_S):
             self._log.warning("unshipped", entries=self._shipper.pending_entries)

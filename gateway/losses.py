@@ -1,13 +1,14 @@
 """What the organisation paid providers and charged no team, by provider and by cause. Pure.
 
 The parts of a provider add up to its cost minus the charges, to the nano-dollar. What a provider bills for attempts
-of which nobody knows anything has no amount: it is counted.
+of which nobody knows anything has no amount: it is counted. Nor is anything booked for the requests of a host that is
+gone with its journal: they are told one by one, with what was held for them.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from gateway.moments import format_moment
 from gateway.money import format_usd
 from gateway.outcomes import CLIENT_GONE
 from gateway.records import ClosedEntry
+from gateway.store.base import ExpiredHold
 from gateway.store.fold import counters_of
 
 CAUSES: Final = ("overrun", "failed", "abandoned", "worker_died", "not_itemised")
@@ -55,23 +57,40 @@ class ProviderLosses:
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """Of a period, by provider and in all."""
+    """Of a period, by provider and in all; and beyond that, what was held for requests that nobody closed."""
 
     from_ms: int
     to_ms: int
     providers: tuple[ProviderLosses, ...]
     total: ProviderLosses
+    expired: tuple[ExpiredHold, ...] = ()
 
-    def as_json(self) -> dict[str, Any]:
+    @property
+    def expired_nano_usd(self) -> int:
+        """The most that providers can bill for them under strict budgets."""
+        return sum(hold.nano_usd for hold in self.expired)
+
+    def as_json(self, team_name: Callable[[str], str]) -> dict[str, Any]:
         return {
             "data": [{"provider": one.provider or None, **one.as_json()} for one in self.providers],
             "total": self.total.as_json(),
+            "expired_holds": [
+                {
+                    "inference_id": hold.inference_id,
+                    "team": team_name(hold.team_id),
+                    "at": format_moment(hold.at_ms),
+                    "cost_usd": format_usd(0),
+                    "provider_cost_usd_max": format_usd(hold.nano_usd),
+                }
+                for hold in self.expired
+            ],
+            "expired_holds_usd_max": format_usd(self.expired_nano_usd),
             "from": format_moment(self.from_ms),
             "to": format_moment(self.to_ms),
         }
 
 
-def losses(period: LedgerPeriod) -> Losses:
+def losses(period: LedgerPeriod, expired: Sequence[ExpiredHold] = ()) -> Losses:
     """The losses of a period; a provider that cost and lost nothing is left out."""
     sums: dict[str, Counter[str]] = {}
     for cell in period.cells:
@@ -82,7 +101,7 @@ def losses(period: LedgerPeriod) -> Losses:
         explained.setdefault(entry.provider, Counter())[cause] += nano_usd
     found = [_losses(provider, sums.get(provider, Counter()), explained[provider]) for provider in sorted(explained)]
     shown = tuple(one for one in found if one.provider_cost_nano_usd or one.lost_nano_usd or any(one.counts.values()))
-    return Losses(period.from_ms, period.to_ms, shown, _losses("", _added(sums), _added(explained)))
+    return Losses(period.from_ms, period.to_ms, shown, _losses("", _added(sums), _added(explained)), tuple(expired))
 
 
 def _added(parts: Mapping[str, Counter[str]]) -> Counter[str]:

@@ -13,6 +13,7 @@ from gateway.cli.storage import JOURNAL_FOLDER, settings_of_environment, with_st
 from gateway.journal.local import LocalJournals
 from gateway.ledger_period import read_period, unshipped_entries
 from gateway.losses import CAUSES, COUNTS, Losses, losses
+from gateway.moments import format_moment
 from gateway.money import format_usd
 from gateway.records import ClosedEntry
 from gateway.reports import Reports
@@ -87,19 +88,23 @@ def run_losses(args: argparse.Namespace) -> int:
     settings = settings_of_environment()
     zone = zone_of_table(settings)
 
-    async def ask(store: Store) -> tuple[Losses, int]:
+    async def ask(store: Store) -> tuple[Losses, Teams, int]:
         reports = Reports(store, lambda: zone)
         query = whole_hours(query_of(args, reports, None))
         team_ids = await _team_ids(args, reports)
         period = await read_period(store, query.from_ms, query.to_ms, team_ids)
-        asked = (await reports.teams()).by_id if team_ids is None else team_ids
-        return losses(period), len(await unshipped_entries(settings.state_dir / JOURNAL_FOLDER, store, asked))
+        expired = await store.expired_holds(from_ms=query.from_ms, to_ms=query.to_ms, team_ids=team_ids)
+        teams = await reports.teams()
+        waiting = await unshipped_entries(
+            settings.state_dir / JOURNAL_FOLDER, store, teams.by_id if team_ids is None else team_ids
+        )
+        return losses(period, expired), teams, len(waiting)
 
-    found, waiting = with_store(settings, ask)
+    found, teams, waiting = with_store(settings, ask)
     if args.json or args.format == "json":
-        print_json(found.as_json())
+        print_json(found.as_json(teams.name))
     else:
-        _print_losses(found)
+        _print_losses(found, teams)
     tell_waiting(waiting)
     return 0
 
@@ -143,10 +148,19 @@ def _print_report(report: Report) -> None:
     print_table(header, rows, right=[name.upper() for name in SHOWN])
 
 
-def _print_losses(found: Losses) -> None:
+def _print_losses(found: Losses, teams: Teams) -> None:
     names = ("provider_cost", "charged", "lost", *CAUSES, *COUNTS)
     rows = []
     for label, one in (*((one.provider or "-", one) for one in found.providers), ("total", found.total)):
         amounts = (one.provider_cost_nano_usd, one.charge_nano_usd, one.lost_nano_usd, *one.parts.values())
         rows.append((label, *map(format_usd, amounts), *map(str, one.counts.values())))
     print_table(("PROVIDER", *map(str.upper, names)), rows, right=[name.upper() for name in names])
+    if found.expired:
+        print("\nHeld for requests that nobody closed, so that nothing is booked for them; charged 0:")
+        header = ("INFERENCE ID", "TEAM", "BEGAN", "PROVIDER COST MAX")
+        rows = [
+            (hold.inference_id, teams.name(hold.team_id), format_moment(hold.at_ms), format_usd(hold.nano_usd))
+            for hold in found.expired
+        ]
+        rows.append(("total", "", "", format_usd(found.expired_nano_usd)))
+        print_table(header, rows, right=header[3:])

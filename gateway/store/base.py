@@ -65,6 +65,17 @@ class UsageCell:
     """By the names of `gateway.records.METRICS`."""
 
 
+@dataclass(frozen=True, slots=True)
+class ExpiredHold:
+    """What was held for a request that nobody has closed: its host went, and its journal with it. The team is charged
+    nothing; under a strict budget its providers cannot bill more than this for it."""
+
+    team_id: str
+    inference_id: str
+    at_ms: int
+    nano_usd: int
+
+
 class Tenants(Protocol):
     async def create_team(self, team: Team) -> None:
         """Raises NameTaken."""
@@ -119,6 +130,11 @@ class Ledger(Protocol):
         """Prolongs the concurrency slots of requests under way; those already given up stay so."""
         ...
 
+    async def sweep_holds(self) -> int:
+        """Ends every hold whose lease is over, as an admission of its team would; how many there were. They are told as
+        `expired_holds` until their requests are settled."""
+        ...
+
     async def watermarks(self, instance: str, team_ids: Iterable[str]) -> dict[str, int]:
         """The last sequence applied, per team; a team without one is left out."""
         ...
@@ -149,6 +165,12 @@ class Reports(Protocol):
         self, *, from_ms: int, to_ms: int, team_ids: Sequence[str] | None = None, request_id: str | None = None
     ) -> list[ClosedEntry]:
         """The closed entries that are still kept, in order of their time; with `request_id` those that carry it."""
+        ...
+
+    async def expired_holds(
+        self, *, from_ms: int, to_ms: int, team_ids: Sequence[str] | None = None
+    ) -> list[ExpiredHold]:
+        """Of requests that began in a period and were never settled, oldest first."""
         ...
 
     async def story(self, inference_id: str) -> list[ClosedEntry]:

@@ -35,7 +35,7 @@ from gateway.rollbacks import Rollbacks
 from gateway.store import shipper as shipping
 from gateway.store.base import Store, StoreAway
 from gateway.store.fold import Fold
-from gateway.store.redis.names import TeamNames
+from gateway.store.redis.names import TeamNames, TenantNames
 from gateway.store.redis.store import RedisStore
 from gateway.store.shipper import Shipper
 from gateway.tenants import Budget, Key, Limits, Principal, Team
@@ -314,6 +314,15 @@ class LedgerMachine(RuleBasedStateMachine):
         self.may_exceed |= bool(overdue)
         self.run(self.store._link.call(act))
 
+    @rule()
+    def sweep(self) -> None:
+        """As janitors do, without the rest between two of them."""
+        self.run(self._sweep())
+
+    async def _sweep(self) -> None:
+        await self.store._link.call(lambda client: client.delete(TenantNames("gw").sweep))
+        await self.store.sweep_holds()
+
     # What must be true.
 
     def orphaned(self) -> list[Path]:
@@ -377,6 +386,9 @@ class LedgerMachine(RuleBasedStateMachine):
                 sums[window] += int(hold["nano_usd"])
         assert {key.decode(): int(value) for key, value in held.items()} == sums
         assert not set(holds) & self.settled, "held, and settled"
+        expired = {key.decode() for key in self.run(self._hash(names.expired))}
+        assert not expired & self.settled, "told as expired, and settled"
+        assert not expired & set(holds), "told as expired, and held"
         for _, bill in self.under_way():
             is_held = bill._granted is not None and bill._granted.charge_max_nano_usd is not None
             assert not is_held or bill.inference_id in holds or bill.inference_id in self.overdue, "under way, not held"
@@ -399,6 +411,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.run(self._heal())
             self.counters_are_the_fold_of_what_was_acknowledged()
             assert not self.holds(LIMITED.id)
+            assert not self.run(self._hash(TeamNames("gw", LIMITED.id).expired))
             for folder in self.root.iterdir():
                 state = read_state(folder, keep_aside=False)
                 assert not state.requests

@@ -49,7 +49,7 @@ def test_each_cause_has_its_part() -> None:
     assert one(found, "together")["worker_died_usd"] == "0.000000009"
     assert one(found, "")["lost_entries"] == 3
     assert found.total.lost_nano_usd == 61
-    assert found.as_json()["data"][0]["provider"] is None
+    assert found.as_json(str)["data"][0]["provider"] is None
 
 
 def test_what_was_charged_in_full_is_no_loss() -> None:

@@ -1,6 +1,6 @@
 -- Admits one request in all its scopes, or in none.
--- KEYS  1 holds  2 leases  3 held, then for each scope: spent of its window, rate, slots
--- ARGV  1 packed: {id, hold (string), tokens, lease_ms, not_after_ms, slot_ms, expired_max, forced,
+-- KEYS  1 holds  2 leases  3 held  4 expired, then for each scope: spent of its window, rate, slots
+-- ARGV  1 packed: {id, hold (string), tokens, lease_ms, not_after_ms, slot_ms, forced, expired_max = {usual, all},
 --                  scopes = {{id, window, budget, strict, resets_at_ms, requests, tokens, slots}, …}}
 -- ->    packed: {now_ms, reason or false, scope index, retry_after_s, spent, held, {remaining of each scope}}
 local ask = cmsgpack.unpack(ARGV[1])
@@ -60,11 +60,11 @@ end
 
 if now_ms > ask.not_after_ms then return cmsgpack.pack({now_ms, 'late', 1, 1, 0, 0, {}}) end
 
-for _, inference_id in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now_ms, 'LIMIT', 0, ask.expired_max)) do
-  if not drop_hold(KEYS[1], KEYS[2], KEYS[3], inference_id) then redis.call('ZREM', KEYS[2], inference_id) end
-end
+local function end_overdue(most) return end_expired(KEYS[1], KEYS[2], KEYS[3], KEYS[4], now_ms, most) end
+
+end_overdue(ask.expired_max.usual)
 for i, scope in ipairs(ask.scopes) do
-  scope.spent_key, scope.rate_key, scope.slots_key = KEYS[3 * i + 1], KEYS[3 * i + 2], KEYS[3 * i + 3]
+  scope.spent_key, scope.rate_key, scope.slots_key = KEYS[3 * i + 2], KEYS[3 * i + 3], KEYS[3 * i + 4]
   scope.rate = rate_window(scope.rate_key, now_s)
 end
 if redis.call('HEXISTS', KEYS[1], ask.id) == 1 then
@@ -76,6 +76,8 @@ for i, scope in ipairs(ask.scopes) do
   local reason, retry_s, spent, held = nil, 0, 0, 0
   if scope.budget and scope.strict then
     spent, held = amounts(scope)
+    -- Nobody is refused for what only waits to be cleared away.
+    if spent + held + hold > scope.budget and end_overdue(ask.expired_max.all) > 0 then spent, held = amounts(scope) end
     if spent + held + hold > scope.budget then
       reason, retry_s = 'budget', math.max(0, ((scope.resets_at_ms or now_ms) - now_ms) / 1000)
     end
@@ -100,6 +102,7 @@ for _, scope in ipairs(ask.scopes) do
   if scope.budget then kept.windows[#kept.windows + 1] = scope.id .. '|' .. scope.window end
 end
 redis.call('HSET', KEYS[1], ask.id, cmsgpack.pack(kept))
+if ask.forced then redis.call('HDEL', KEYS[4], ask.id) end
 redis.call('ZADD', KEYS[2], now_ms + ask.lease_ms, ask.id)
 for _, field in ipairs(kept.windows) do redis.call('HINCRBY', KEYS[3], field, ask.hold) end
 for _, scope in ipairs(ask.scopes) do

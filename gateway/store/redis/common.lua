@@ -1,6 +1,7 @@
--- What admit.lua and settle.lua share; put in front of both.
+-- What admit.lua, settle.lua and sweep.lua share; put in front of each.
 
 local SECONDS = 61
+local EXPIRED_S = 400 * 86400
 
 local function clock_ms()
   local tm = redis.call('TIME')
@@ -42,4 +43,20 @@ local function drop_hold(holds, leases, held, inference_id)
     end
   end
   return hold
+end
+
+-- Ends holds whose lease is over. Each stays on record until its request is settled, which may never happen: its journal
+-- went with its host. Returns how many there were.
+local function end_expired(holds, leases, held, expired, now_ms, most)
+  local overdue = redis.call('ZRANGEBYSCORE', leases, '-inf', now_ms, 'LIMIT', 0, most)
+  for _, inference_id in ipairs(overdue) do
+    local hold = drop_hold(holds, leases, held, inference_id)
+    if hold then
+      redis.call('HSET', expired, inference_id, hold.nano_usd)
+      redis.call('EXPIRE', expired, EXPIRED_S)
+    else
+      redis.call('ZREM', leases, inference_id)
+    end
+  end
+  return #overdue
 end

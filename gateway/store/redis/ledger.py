@@ -15,10 +15,14 @@ from gateway.records import Admission, Admit, ClosedEntry, Refusal, Run, Scope, 
 from gateway.store.base import STALE_AFTER_MS
 from gateway.store.fold import OTHER_VALUE, TAG_VALUES_MAX, Cell, RunSums, sum_run
 from gateway.store.redis.connect import Link
-from gateway.store.redis.names import TeamNames
+from gateway.store.redis.names import TeamNames, TenantNames
 from gateway.store.redis.scripts import ScriptRunner, load_script
 
-EXPIRED_HOLDS_MAX: Final = 20
+EXPIRED_HOLDS_MAX: Final = {"usual": 20, "all": 1000}
+"""How many an admission ends, and how many where the budget would not suffice else."""
+SWEEP_HOLDS_MAX: Final = 200
+SWEEP_REST_MS: Final = 5_000
+"""Of several hosts one sweeps at a time."""
 SLOT_LEASE_MS: Final = 60_000
 DAY_S: Final = 86_400
 NEVER_STALE_MS: Final = 1 << 52
@@ -30,6 +34,7 @@ KEPT_S: Final = {"watermark": 400 * DAY_S, "hour": 36 * DAY_S, "day": 400 * DAY_
 ADMIT: Final = load_script("admit", with_common=True)
 RENEW: Final = load_script("renew")
 SETTLE: Final = load_script("settle", with_common=True)
+SWEEP: Final = load_script("sweep", with_common=True)
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
@@ -56,6 +61,21 @@ class RedisLedger:
     async def renew(self, team_id: str, scope_id: str, inference_ids: Sequence[str]) -> None:
         keys = [self._names(team_id).slots(scope_id)]
         await self._settling.start(RENEW, keys, str(SLOT_LEASE_MS), *inference_ids)
+
+    async def sweep_holds(self) -> int:
+        tenants = TenantNames(self._prefix)
+        begun = await self._link.call(lambda client: client.set(tenants.sweep, 1, nx=True, px=SWEEP_REST_MS))
+        if not begun:
+            return 0
+        ended, team_ids = 0, await self._link.call(lambda client: client.hkeys(tenants.teams))
+        for team_id in team_ids:
+            names = self._names(team_id.decode())
+            keys = [names.holds, names.leases, names.held, names.expired]
+            count = SWEEP_HOLDS_MAX
+            while count == SWEEP_HOLDS_MAX:
+                count = await self._settling.start(SWEEP, keys, str(SWEEP_HOLDS_MAX))
+                ended += count
+        return ended
 
     async def watermarks(self, instance: str, team_ids: Iterable[str]) -> dict[str, int]:
         asked = list(team_ids)
@@ -90,7 +110,7 @@ class RedisLedger:
 
 
 def _admit_call(names: TeamNames, ask: Admit) -> tuple[list[str], bytes]:
-    keys = [names.holds, names.leases, names.held]
+    keys = [names.holds, names.leases, names.held, names.expired]
     for scope in ask.scopes:
         keys += [names.spent(scope.budget_window or "total"), names.rate(scope.id), names.slots(scope.id)]
     argument = {
@@ -159,6 +179,7 @@ def _settle_call(names: TeamNames, run: Run) -> tuple[list[str], bytes]:
             names.entries,
             names.poison,
             *(names.spent(window) for window in windows_of(first.day)),
+            names.expired,
         ]
     )
     argument = {

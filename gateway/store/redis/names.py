@@ -38,6 +38,11 @@ class TeamNames:
         """Hash: `<scope>|<window>` to nano-USD held."""
         return self._key("held")
 
+    @property
+    def expired(self) -> str:
+        """Hash: inference id to nano-USD of a hold that expired, until its request is settled."""
+        return self._key("expired")
+
     def spent(self, window: str) -> str:
         """Hash: scope to nano-USD charged in a budget window."""
         return self._key(f"spent:{window}")
@@ -120,6 +125,11 @@ class TenantNames:
     def used(self) -> str:
         """Hash: key id to its last use, Unix ms. Apart from the document, so that noting it undoes nothing."""
         return self._key("used")
+
+    @property
+    def sweep(self) -> str:
+        """String: there while somebody has just cleared away expired holds."""
+        return self._key("sweep")
 
     def keys_of(self, team_id: str) -> str:
         """Set: key ids."""

@@ -10,7 +10,7 @@ from typing import Any, Final
 from gateway.ids import milliseconds_of
 from gateway.journal.entries import unpack_closed
 from gateway.records import ClosedEntry
-from gateway.store.base import UsageCell
+from gateway.store.base import ExpiredHold, UsageCell
 from gateway.store.redis.connect import Link
 from gateway.store.redis.names import TeamNames, TenantNames
 
@@ -87,6 +87,20 @@ class RedisReports:
         lists = await self._read(keys, lambda pipeline, key: pipeline.zrangebyscore(key, at_ms, at_ms))
         found = (unpack_closed(packed) for packeds in lists for packed in packeds)
         return sorted((entry for entry in found if entry.inference_id == inference_id), key=lambda entry: entry.number)
+
+    async def expired_holds(
+        self, *, from_ms: int, to_ms: int, team_ids: Sequence[str] | None = None
+    ) -> list[ExpiredHold]:
+        names = await self._teams(team_ids)
+        hashes = await self._read([one.expired for one in names], lambda pipeline, key: pipeline.hgetall(key))
+        found = [
+            ExpiredHold(one.team_id, inference_id.decode(), milliseconds_of(inference_id.decode()) or 0, int(nano_usd))
+            for one, holds in zip(names, hashes, strict=True)
+            for inference_id, nano_usd in holds.items()
+        ]
+        return sorted(
+            (hold for hold in found if from_ms <= hold.at_ms < to_ms), key=lambda hold: (hold.at_ms, hold.inference_id)
+        )
 
     async def journals(self, team_id: str) -> dict[str, int]:
         start = TeamNames(self._prefix, team_id).watermark("")

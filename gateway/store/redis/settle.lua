@@ -1,6 +1,6 @@
 -- Applies one run of closed entries of one team and journal, once.
 -- KEYS  1 watermark  2 holds  3 leases  4 held  5 day  6 days  7 hours  8 entries  9 poison
---       10 spent of the day  11 of the month  12 of all time, then the others, by their index in ARGV
+--       10 spent of the day  11 of the month  12 of all time  13 expired, then the others, by their index in ARGV
 -- ARGV  1 packed: {believed, last, oldest_ms, day, day_start_ms, ttl = {watermark, hour, day, entry},
 --                  stale_ms, entries_max, values_max, other,
 --                  spent = {scope, amount, …}, day_sums = {field, sum, …},
@@ -78,7 +78,9 @@ local function end_hold(ended)
   end
 end
 
+local has_expired = redis.pcall('EXISTS', KEYS[13]) == 1
 for _, ended in ipairs(run.ended) do
+  if has_expired then redis.pcall('HDEL', KEYS[13], ended[1]) end
   local fine, reason = pcall(end_hold, ended)
   if not fine then keep_poison(ended[1], type(reason) == 'table' and reason.err or reason) end
 end

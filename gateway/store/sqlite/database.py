@@ -19,14 +19,13 @@ from gateway.records import METRICS
 from gateway.store.base import StoreAway, StoreUnfit
 
 BUSY_TIMEOUT_MS: Final = 5000
-SCHEMA_VERSION: Final = 1
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _METRIC_COLUMNS = ", ".join(f"{name} INTEGER NOT NULL DEFAULT 0" for name in METRICS)
 
-SCHEMA: Final = f"""
+_FIRST: Final = f"""
 CREATE TABLE team (id TEXT PRIMARY KEY, name TEXT NOT NULL, deleted INTEGER NOT NULL, document TEXT NOT NULL);
 CREATE UNIQUE INDEX team_name ON team (name) WHERE NOT deleted;
 CREATE TABLE key (id TEXT PRIMARY KEY, team_id TEXT NOT NULL, digest TEXT NOT NULL, old_digest TEXT,
@@ -56,6 +55,12 @@ CREATE TABLE entry (team_id TEXT, instance TEXT, seq INTEGER, inference_id TEXT 
 CREATE INDEX entry_time ON entry (at_ms);
 CREATE INDEX entry_request ON entry (inference_id);
 """
+_EXPIRED: Final = """
+CREATE TABLE expired (team_id TEXT, inference_id TEXT, at_ms INTEGER NOT NULL, nano_usd INTEGER NOT NULL,
+    PRIMARY KEY (team_id, inference_id)) WITHOUT ROWID;
+"""
+SCHEMAS: Final = (_FIRST, _EXPIRED)
+"""What each format of the file has that the one before has not."""
 
 
 class Database:
@@ -144,15 +149,16 @@ def _make(path: Path) -> None:
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
-    """Makes the tables, once, whoever of several processes comes first. Raises StoreUnfit for a newer file."""
+    """Makes what tables are missing, once, whoever of several processes comes first. Raises StoreUnfit for a newer
+    file."""
     connection.execute("BEGIN IMMEDIATE")
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > SCHEMA_VERSION:
+    if version > len(SCHEMAS):
         connection.execute("ROLLBACK")
-        raise StoreUnfit(f"the embedded store has format {version}, this version reads up to {SCHEMA_VERSION}")
-    if version == 0:
-        for statement in SCHEMA.split(";"):
+        raise StoreUnfit(f"the embedded store has format {version}, this version reads up to {len(SCHEMAS)}")
+    for schema in SCHEMAS[version:]:
+        for statement in schema.split(";"):
             if statement.strip():
                 connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    connection.execute(f"PRAGMA user_version = {len(SCHEMAS)}")
     connection.execute("COMMIT")

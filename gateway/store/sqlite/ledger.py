@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from gateway.ids import milliseconds_of
 from gateway.journal.entries import pack_closed
 from gateway.periods import windows_of
 from gateway.records import METRICS, Admission, Admit, ClosedEntry, Refusal, Run, Scope, Settled
@@ -17,7 +18,6 @@ from gateway.store.fold import OTHER_VALUE, TAG_VALUES_MAX, Cell, Ended, sum_run
 from gateway.store.rates import RateWindow, reset_s, used, wait_s
 from gateway.store.sqlite.database import Database
 
-EXPIRED_HOLDS_MAX: Final = 20
 SLOT_LEASE_MS: Final = 60_000
 
 
@@ -49,6 +49,9 @@ class SqliteLedger:
 
     async def renew(self, team_id: str, scope_id: str, inference_ids: Sequence[str]) -> None:
         await self._database.call(_renew, team_id, scope_id, inference_ids)
+
+    async def sweep_holds(self) -> int:
+        return await self._database.call(_end_expired, None, _now_ms())
 
     async def watermarks(self, instance: str, team_ids: Iterable[str]) -> dict[str, int]:
         return await self._database.call(_watermarks, instance, list(team_ids))
@@ -175,22 +178,31 @@ def _keep_rate(connection: sqlite3.Connection, team_id: str, scope: str, rate: R
     connection.execute("INSERT OR REPLACE INTO rate VALUES (?, ?, ?)", (team_id, scope, _encode(rate)))
 
 
-def _end_expired(connection: sqlite3.Connection, team_id: str, now_ms: int) -> None:
+def _end_expired(connection: sqlite3.Connection, team_id: str | None, now_ms: int) -> int:
+    """Ends the overdue holds of a team, or of all; each stays on record until its request is settled."""
     rows = connection.execute(
-        "SELECT inference_id FROM hold WHERE team_id = ? AND lease_end_ms <= ? LIMIT ?",
-        (team_id, now_ms, EXPIRED_HOLDS_MAX),
+        "SELECT team_id, inference_id FROM hold WHERE (team_id = ? OR ? IS NULL) AND lease_end_ms <= ?",
+        (team_id, team_id, now_ms),
     ).fetchall()
-    for (inference_id,) in rows:
-        _end_hold(connection, team_id, inference_id, None, now_ms)
+    for of_team, inference_id in rows:
+        hold = _end_hold(connection, of_team, inference_id, None, now_ms)
+        if hold is not None:
+            connection.execute(
+                "INSERT OR REPLACE INTO expired VALUES (?, ?, ?, ?)",
+                (of_team, inference_id, milliseconds_of(inference_id) or 0, hold.nano_usd),
+            )
+    return len(rows)
 
 
-def _end_hold(connection: sqlite3.Connection, team_id: str, inference_id: str, tokens: int | None, now_ms: int) -> None:
+def _end_hold(
+    connection: sqlite3.Connection, team_id: str, inference_id: str, tokens: int | None, now_ms: int
+) -> Hold | None:
     """Gives back what was held. `tokens` is what the request really took; None leaves the rate as it was."""
     row = connection.execute(
         "DELETE FROM hold WHERE team_id = ? AND inference_id = ? RETURNING document", (team_id, inference_id)
     ).fetchall()
     if not row:
-        return
+        return None
     hold = _read_hold(row[0][0])
     _add_held(connection, team_id, hold.windows, -hold.nano_usd)
     for scope in hold.scopes:
@@ -201,6 +213,7 @@ def _end_hold(connection: sqlite3.Connection, team_id: str, inference_id: str, t
             rate = _rate(connection, team_id, scope, now_ms)
             rate.correct(hold.second, tokens - hold.tokens)
             _keep_rate(connection, team_id, scope, rate)
+    return hold
 
 
 def _settle(connection: sqlite3.Connection, run: Run) -> Settled:
@@ -240,6 +253,10 @@ def _add_run(connection: sqlite3.Connection, run: Run) -> None:
     if connection.execute("SELECT 1 FROM hold WHERE team_id = ? LIMIT 1", (team_id,)).fetchone() is not None:
         for ended in sums.ended:
             _end(connection, team_id, ended)
+    connection.executemany(
+        "DELETE FROM expired WHERE team_id = ? AND inference_id = ?",
+        [(team_id, ended.inference_id) for ended in sums.ended],
+    )
     connection.executemany(
         "INSERT OR IGNORE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)",
         [_entry_row(team_id, run.instance, entry) for entry in run.entries],

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from gateway.journal.entries import unpack_closed
 from gateway.records import METRICS, ClosedEntry
-from gateway.store.base import UsageCell
+from gateway.store.base import ExpiredHold, UsageCell
 from gateway.store.sqlite.database import Database
 
 _METRICS = ", ".join(METRICS)
@@ -33,6 +33,11 @@ class SqliteReports:
 
     async def story(self, inference_id: str) -> list[ClosedEntry]:
         return await self._database.read(_story, inference_id)
+
+    async def expired_holds(
+        self, *, from_ms: int, to_ms: int, team_ids: Sequence[str] | None = None
+    ) -> list[ExpiredHold]:
+        return await self._database.read(_expired_holds, from_ms, to_ms, team_ids)
 
     async def journals(self, team_id: str) -> dict[str, int]:
         return await self._database.read(_journals, team_id)
@@ -90,6 +95,17 @@ def _entries(
 def _story(connection: sqlite3.Connection, inference_id: str) -> list[ClosedEntry]:
     rows = connection.execute("SELECT packed FROM entry WHERE inference_id = ? ORDER BY number", (inference_id,))
     return [unpack_closed(row[0]) for row in rows]
+
+
+def _expired_holds(
+    connection: sqlite3.Connection, from_ms: int, to_ms: int, team_ids: Sequence[str] | None
+) -> list[ExpiredHold]:
+    rows = connection.execute(
+        "SELECT team_id, inference_id, at_ms, nano_usd FROM expired "  # noqa: S608
+        f"WHERE at_ms >= ? AND at_ms < ? AND {_ANY_TEAM} ORDER BY at_ms, inference_id",
+        (from_ms, to_ms, *_teams(team_ids)),
+    )
+    return [ExpiredHold(*row) for row in rows]
 
 
 def _journals(connection: sqlite3.Connection, team_id: str) -> dict[str, int]:
