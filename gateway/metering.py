@@ -324,7 +324,7 @@ class Bill:
 
     def waive(self) -> None:
         """The caller got an error instead of the answer: what is still to be written of it charges nothing."""
-        if self._pending is not None and not self._last_written:
+        if self._pending is not None and self._pending.answered and not self._last_written:
             self._pending = msgspec.structs.replace(
                 self._pending, answered=False, charge_nano_usd=0, overrun_nano_usd=0, failure="ledger_unavailable"
             )

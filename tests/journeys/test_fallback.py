@@ -160,7 +160,7 @@ def test_three_tries_in_all_and_then_all_of_them_are_named(town: Town, stream: b
     assert "127.0.0.1" not in answer.text
     assert sum(town.asked) == 3
     story = town.gateway.story(answer.headers["inference-id"])
-    assert [(entry.status, entry.charge_nano_usd) for entry in story] == [(500, 0)] * 3
+    assert [(entry.status, entry.failure, entry.charge_nano_usd) for entry in story] == [(500, "server_error", 0)] * 3
     assert all(entry.failed for entry in story if entry.last)
 
 
