@@ -28,6 +28,7 @@ from gateway.config.mapping_faults import MappingFaults
 from gateway.config.settings import Settings
 from gateway.errors import GatewayError, InternalError, MethodNotAllowed, NotFound
 from gateway.exchange import Exchange
+from gateway.idempotency import KeptAnswers
 from gateway.ids import InferenceIds, new_instance_id, new_team_id
 from gateway.janitor import Janitor
 from gateway.journal.local import LocalJournals
@@ -101,12 +102,18 @@ class Application:
         self._door = self._open_door()
         self._service = Service(catalog, self._meter, Exchange(self._door), on_attempt=self._on_attempt)
         self._authenticator = Authenticator(self._store)
+        self._reports = Reports(
+            self._store,
+            lambda: self._service.catalog.timezone,
+            LocalJournals(settings.state_dir / JOURNAL_FOLDER),
+        )
         self._chat = ChatEndpoint(
             self._service,
             self._authenticator,
             self._cors,
             self._log,
             self._metrics,
+            KeptAnswers(self._store, self._reports),
             new_id=InferenceIds().next,
         )
         self._mount()
@@ -207,11 +214,7 @@ class Application:
 
     def _mount(self) -> None:
         settings = self.settings
-        reports = Reports(
-            self._store,
-            lambda: self._service.catalog.timezone,
-            LocalJournals(settings.state_dir / JOURNAL_FOLDER),
-        )
+        reports = self._reports
         administration = Administration(self._store, new_team_id=new_team_id)
         admin = admin_routes(AdminServices(AdminGuard(settings.admin_key), administration, reports))
         probes = probe_routes(self.readiness)

@@ -107,7 +107,7 @@ class Reports:
     async def story(self, request: str, *, team: Team | None = None, now_ms: int) -> JsonObject:
         """What became of a request. With `team` only one of that team's, which may name it by its own request id, too:
         then the newest counts. Raises NotFound (`request_not_found`), the same for another team's and for none."""
-        entries = await self._entries_of(request)
+        entries = await self.entries_of(request)
         if team is not None:
             entries = [entry for entry in entries if entry.team_id == team.id]
             if not entries:
@@ -139,7 +139,8 @@ class Reports:
         known = {one: [charge for charge in charges[one] if charge is not None] for one in began if one in ended}
         return {one: sum(found) for one, found in known.items() if len(found) == len(charges[one])}
 
-    async def _entries_of(self, inference_id: str) -> list[ClosedEntry]:
+    async def entries_of(self, inference_id: str) -> list[ClosedEntry]:
+        """The closed entries of one request, with those that only a journal of this host has yet."""
         began_ms = milliseconds_of(inference_id)
         entries = await self.store.story(inference_id)
         if began_ms and not any(entry.last for entry in entries):

@@ -7,7 +7,7 @@ Every method may raise `StoreAway`; nothing else of a driver's own errors leaves
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from gateway.records import Admission, Admit, ClosedEntry, Refusal, Run, Settled
@@ -16,6 +16,7 @@ from gateway.tenants import Key, Team
 STALE_AFTER_MS: Final = 35 * 86_400_000
 """Where a journal's watermark is missing and its entries are older than this, it cannot be told whether they were
 counted before."""
+ANSWER_KEPT_S: Final = 86_400
 
 
 class StoreAway(Exception):
@@ -74,6 +75,33 @@ class ExpiredHold:
     inference_id: str
     at_ms: int
     nano_usd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One request's claim to be the only one that is served under an Idempotency-Key."""
+
+    team_id: str
+    place: str
+    """Digest of the key and of whose it is."""
+    fingerprint: str
+    """Digest of what is asked."""
+    inference_id: str
+    lease_ms: int
+    """By then the request is over; a claim that is older was left behind by a worker that died."""
+    instead_of: str | None = None
+    """The inference id of a request whose claim is void: it is over, and was not answered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """Whose claim came first, and what became of it. `answer` is None where it was not kept."""
+
+    inference_id: str
+    fingerprint: str
+    lease_is_over: bool
+    is_answered: bool
+    answer: bytes | None = field(default=None, repr=False)
 
 
 class Tenants(Protocol):
@@ -150,6 +178,22 @@ class Ledger(Protocol):
         ...
 
 
+class Answers(Protocol):
+    """What was answered under an Idempotency-Key, for `ANSWER_KEPT_S`."""
+
+    async def claim_answer(self, claim: Claim) -> Claimed | None:
+        """None: the claim stands, also if it is made twice. Else whose it is."""
+        ...
+
+    async def keep_answer(self, claim: Claim, answer: bytes | None) -> None:
+        """The request was answered; None: with what is not kept. A place that is another's by now stays so."""
+        ...
+
+    async def drop_claim(self, claim: Claim) -> None:
+        """The request was not answered: the place is free again, unless it is another's by now."""
+        ...
+
+
 class Reports(Protocol):
     async def usage(self, *, from_ms: int, to_ms: int, team_ids: Sequence[str] | None = None) -> list[UsageCell]:
         """Cells of hours where hours are kept, of days before that; `to_ms` is exclusive."""
@@ -191,7 +235,7 @@ class Archive(Protocol):
         ...
 
 
-class Store(Tenants, Ledger, Reports, Archive, Protocol):
+class Store(Tenants, Ledger, Answers, Reports, Archive, Protocol):
     kind: str
     """`redis` or `sqlite`."""
 

@@ -14,11 +14,13 @@ from typing import Any, Final
 from gateway.ask import Ask, parse_tags
 from gateway.dialects import chat
 from gateway.errors import AllProvidersFailed, GatewayError, InternalError, LedgerUnavailable, ShuttingDown
+from gateway.idempotency import KeptAnswer, KeptAnswers, claim_of
 from gateway.log import Log
 from gateway.metrics import Metrics
 from gateway.outcomes import CLIENT_GONE
 from gateway.routing.naming import pin
-from gateway.service import Call, ClientGone, Served, Service, Streamed
+from gateway.service import Call, ClientGone, Completed, Served, Service, Streamed
+from gateway.store.base import Claim
 from gateway.tenants import Principal
 from gateway.web.auth import Authenticator
 from gateway.web.cors import Cors
@@ -49,6 +51,9 @@ from providers.wire import Delta, FailureKind, ProviderFailure, replace
 CLIENT_CLOSED: Final = 499
 """The status in the log where there was nobody to answer."""
 ROUTE: Final = "chat"
+IDEMPOTENCY_KEY: Final = b"idempotency-key"
+REPLAYED: Final = (b"idempotent-replayed", b"true")
+"""Stands with an answer that was given before."""
 
 
 class ChatEndpoint:
@@ -61,6 +66,7 @@ class ChatEndpoint:
         cors: Cors,
         log: Log,
         metrics: Metrics,
+        kept: KeptAnswers,
         *,
         new_id: Callable[[], str],
     ) -> None:
@@ -69,6 +75,7 @@ class ChatEndpoint:
         self._cors = cors
         self._log = log
         self._metrics = metrics
+        self._kept = kept
         self._new_id = new_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, pinned: str | None = None) -> None:
@@ -94,6 +101,7 @@ class _Exchange:
         "_pinned",
         "_principal",
         "_receive",
+        "_replayed",
         "_send",
         "_served",
         "_started_s",
@@ -118,6 +126,7 @@ class _Exchange:
         self._principal: Principal | None = None
         self._ask: Ask | None = None
         self._served: Served | None = None
+        self._replayed = False
         self._status = 0
 
     async def run(self) -> None:
@@ -159,21 +168,59 @@ class _Exchange:
         call = Call(self._id, self._label, ask, principal, watch.gone)
         if ask.request.stream:
             await self._stream(call, watch)
+        elif IDEMPOTENCY_KEY in headers:
+            await self._once(call, headers[IDEMPOTENCY_KEY], raw)
         else:
             await self._plain(call)
 
-    async def _plain(self, call: Call) -> None:
+    async def _plain(self, call: Call, claim: Claim | None = None) -> None:
+        """`claim` is that of the request's `Idempotency-Key`, where it has one."""
         served = await self._endpoint._service.complete(call)
         self._served = served
         waiting = served.bill.synced()
         if waiting is not None:
             await waiting
+        if claim is not None:
+            await self._keep(claim, served)
         body, headers = served.reply.body, [JSON, *self._base, *served.headers()]
         self._status = 200
         if self._direct is None or not self._direct.whole(headers, body):
             headers.append((b"content-length", b"%d" % len(body)))
             await self._send({"type": "http.response.start", "status": 200, "headers": headers})
             await self._send({"type": "http.response.body", "body": body})
+
+    async def _once(self, call: Call, key: bytes, raw: bytes) -> None:
+        """A whole answer under an `Idempotency-Key`: a new one, or the one that was given before."""
+        kept = self._endpoint._kept
+        deadline_s = self._endpoint._service.catalog.routing.deadline_s
+        claim = claim_of(key, call.principal, raw, pinned=self._pinned, inference_id=self._id, deadline_s=deadline_s)
+        before = await kept.claim(claim)
+        if before is not None:
+            await self._replay(before)
+            return
+        try:
+            await self._plain(call, claim)
+        except (GatewayError, ClientGone):
+            # Nothing was charged. How any other fault ended the journal knows.
+            await kept.drop(claim)
+            raise
+
+    async def _keep(self, claim: Claim, served: Completed) -> None:
+        """For whoever asks the same again; without what is told of limits, which is of this moment."""
+        limits = served.bill.limit_headers
+        lasting = [header for header in served.headers() if header[0].decode() not in limits]
+        await self._endpoint._kept.keep(claim, lasting, served.reply.body)
+
+    async def _replay(self, before: KeptAnswer) -> None:
+        """The request of which this is the story is the first one; this one has none."""
+        label = before.inference_id if self._label == self._id else self._label
+        self._id, self._label, self._replayed = before.inference_id, label, True
+        ids = [(b"inference-id", self._id.encode()), (b"x-request-id", label.encode())]
+        length = (b"content-length", b"%d" % len(before.body))
+        headers = [JSON, length, *ids, *self._base[len(ids) :], *before.headers, REPLAYED]
+        self._status = 200
+        await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+        await self._send({"type": "http.response.body", "body": before.body})
 
     async def _stream(self, call: Call, watch: CallerWatch) -> None:
         service = self._endpoint._service
@@ -309,6 +356,8 @@ class _Exchange:
         if served is not None:
             fields["provider"] = served.offer.provider.name
             fields["attempts"] = len(served.attempts)
+        if self._replayed:
+            fields["replayed"] = True
         endpoint._log.request(**fields)
 
 

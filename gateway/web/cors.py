@@ -9,7 +9,7 @@ from gateway.web.responses import RawHeaders
 
 EXPOSED: Final = (
     b"inference-id, x-request-id, x-inference-provider, x-gateway-attempts, x-gateway-dropped, "
-    b"x-gateway-max-tokens, x-gateway-budget-warning, x-error-message, retry-after"
+    b"x-gateway-max-tokens, x-gateway-budget-warning, idempotent-replayed, x-error-message, retry-after"
 )
 METHODS: Final = b"GET, POST, OPTIONS"
 PREFLIGHT_AGE_S: Final = b"86400"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from urllib.parse import urlsplit
 
@@ -120,13 +120,16 @@ def test_the_gateway_goes_on_as_before(town: Town) -> None:
 
 
 @contextmanager
-def hanging_on(gateway: GatewayProcess, **fields: object) -> Iterator[None]:
+def hanging_on(
+    gateway: GatewayProcess, *, headers: Mapping[str, str] | None = None, **fields: object
+) -> Iterator[None]:
     """A caller on a socket of its own who has sent a request, and hangs up at the end of the block."""
-    content = json.dumps(body(**fields)).encode()
+    # Byte by byte what httpx would send.
+    content = json.dumps(body(**fields), separators=(",", ":")).encode()
     parts = urlsplit(gateway.url)
     assert parts.hostname is not None
     head = ["POST /v1/chat/completions HTTP/1.1", f"host: {parts.netloc}", f"content-length: {len(content)}"]
-    head += [f"{name}: {value}" for name, value in gateway.headers().items()]
+    head += [f"{name}: {value}" for name, value in {**gateway.headers(), **(headers or {})}.items()]
     with socket.create_connection((parts.hostname, parts.port or 80)) as caller:
         caller.sendall("\r\n".join([*head, "", ""]).encode() + content)
         yield

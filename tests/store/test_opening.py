@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from gateway.store.base import Store, StoreUnfit
+from gateway.store.base import Claim, Store, StoreUnfit
 from gateway.store.open import open_store
 from gateway.store.redis.names import TeamNames, TenantNames
+from gateway.store.sqlite.database import SCHEMAS
 from tests.store.conftest import OpenStore
-from tests.store.samples import TEAM, entry, run_of, with_store
+from tests.store.samples import TEAM, entry, ids, run_of, with_store
 
 
 def test_each_key_of_a_team_carries_its_id_as_the_only_hash_tag() -> None:
@@ -25,6 +26,7 @@ def test_each_key_of_a_team_carries_its_id_as_the_only_hash_tag() -> None:
         names.watermark("i_{x}"), names.holds, names.leases, names.held, names.spent("month:2026-11"),
         names.rate("key:k_one"), names.slots("team"), names.hour(5), names.hours, names.day("2026-11-23"), names.days,
         names.tag("project", "2026-11-23"), names.tag_values("project", "2026-11-23"), names.entries, names.poison,
+        names.answer("a"),
     ]  # fmt: skip
     assert all(key.startswith(f"gw:{{{TEAM}}}:") for key in keys)
     assert len(set(keys)) == len(keys)
@@ -43,6 +45,19 @@ def test_the_store_answers_and_tells_its_time(store_at: OpenStore) -> None:
         assert abs(await store.now_ms() - time.time() * 1000) < 2000
 
     asyncio.run(with_store(store_at, act))
+
+
+@pytest.mark.parametrize("version", range(1, len(SCHEMAS)))
+def test_a_database_of_an_earlier_version_gets_what_it_lacks(tmp_path: Path, version: int) -> None:
+    async def act(store: Store) -> None:
+        assert await store.claim_answer(Claim(TEAM, "place", "fingerprint", ids.next(), 1000)) is None
+        await store.settle(run_of([entry(1)]))
+
+    connection = sqlite3.connect(tmp_path / "store.db")
+    connection.executescript("".join(SCHEMAS[:version]))
+    connection.execute(f"PRAGMA user_version = {version}")
+    connection.close()
+    asyncio.run(with_store(lambda: open_store(state_dir=tmp_path), act))
 
 
 def test_a_database_of_a_later_version_is_refused(tmp_path: Path) -> None:

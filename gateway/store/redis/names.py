@@ -86,6 +86,10 @@ class TeamNames:
         """Sorted set: packed closed entries by the time in their inference id."""
         return self._key("entries")
 
+    def answer(self, place: str) -> str:
+        """Hash: whose claim stands under an Idempotency-Key, and what was answered."""
+        return self._key(f"answer:{place}")
+
     @property
     def poison(self) -> str:
         """List: increments that Redis refused."""

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from gateway.store.redis.answers import RedisAnswers
 from gateway.store.redis.connect import REPORT_TIMEOUT_S, Link, make_client
 from gateway.store.redis.ledger import RedisLedger
 from gateway.store.redis.reports import RedisReports
 from gateway.store.redis.tenants import RedisTenants
 
 
-class RedisStore(RedisTenants, RedisLedger, RedisReports):
+class RedisStore(RedisTenants, RedisLedger, RedisAnswers, RedisReports):
     """See `gateway.store.base.Store`. Reports have a client of their own, with more patience."""
 
     kind = "redis"
@@ -20,6 +21,7 @@ class RedisStore(RedisTenants, RedisLedger, RedisReports):
         link = Link(make_client(url, mode))
         RedisTenants.__init__(self, link, prefix)
         RedisLedger.__init__(self, link, prefix)
+        RedisAnswers.__init__(self, link, prefix)
         RedisReports.__init__(self, Link(make_client(url, mode, timeout_s=REPORT_TIMEOUT_S)), prefix)
 
     async def check(self) -> None:
@@ -39,6 +41,7 @@ class RedisStore(RedisTenants, RedisLedger, RedisReports):
     async def aclose(self) -> None:
         await self._asking.aclose()
         await self._close_runners()
+        await self._answering.aclose()
         await self._link.aclose()
         await self._reports_link.aclose()
 

@@ -59,7 +59,13 @@ _EXPIRED: Final = """
 CREATE TABLE expired (team_id TEXT, inference_id TEXT, at_ms INTEGER NOT NULL, nano_usd INTEGER NOT NULL,
     PRIMARY KEY (team_id, inference_id)) WITHOUT ROWID;
 """
-SCHEMAS: Final = (_FIRST, _EXPIRED)
+_ANSWERS: Final = """
+CREATE TABLE answer (team_id TEXT, place TEXT, fingerprint TEXT NOT NULL, inference_id TEXT NOT NULL,
+    lease_end_ms INTEGER NOT NULL, ends_at_ms INTEGER NOT NULL, answered INTEGER NOT NULL DEFAULT 0, answer BLOB,
+    PRIMARY KEY (team_id, place));
+CREATE INDEX answer_end ON answer (ends_at_ms);
+"""
+SCHEMAS: Final = (_FIRST, _EXPIRED, _ANSWERS)
 """What each format of the file has that the one before has not."""
 
 

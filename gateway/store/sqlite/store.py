@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gateway.records import Admit
+from gateway.store.sqlite.answers import SqliteAnswers
 from gateway.store.sqlite.database import Database
 from gateway.store.sqlite.ledger import SqliteLedger
 from gateway.store.sqlite.reports import SqliteReports
 from gateway.store.sqlite.tenants import SqliteTenants
 
 
-class SqliteStore(SqliteTenants, SqliteLedger, SqliteReports):
+class SqliteStore(SqliteTenants, SqliteLedger, SqliteAnswers, SqliteReports):
     """See `gateway.store.base.Store`."""
 
     kind = "sqlite"
