@@ -100,7 +100,9 @@ class Application:
             max_tokens_default=catalog.routing.max_tokens_default,
         )
         self._door = self._open_door()
-        self._service = Service(catalog, self._meter, Exchange(self._door), on_attempt=self._on_attempt)
+        self._service = Service(
+            catalog, self._meter, Exchange(self._door), on_attempt=self._on_attempt, metrics=self._metrics
+        )
         self._authenticator = Authenticator(self._store)
         self._reports = Reports(
             self._store,

@@ -10,7 +10,8 @@
     ├── Conflict              409
     ├── TooLarge              413
     ├── UnsupportedMedia      415
-    ├── RateLimited           429  the caller's own limit, or our own queue
+    ├── RateLimited           429  the caller's own limit
+    ├── Overloaded            429  our own queue is full
     ├── AllProvidersFailed    502  with the list of attempts
     ├── NoProviderAvailable   502
     ├── LedgerUnavailable     502
@@ -113,6 +114,12 @@ class RateLimited(GatewayError):
     status = 429
     type = "rate_limit_error"
     default_code = "rate_limit_exceeded"
+
+
+class Overloaded(GatewayError):
+    status = 429
+    type = "rate_limit_error"
+    default_code = "gateway_overloaded"
 
 
 class AllProvidersFailed(GatewayError):

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 from gateway.config.catalog import Offer, Routing
-from gateway.errors import AllProvidersFailed, GatewayError, NoProviderAvailable, UpstreamTimeout
+from gateway.errors import AllProvidersFailed, GatewayError, NoProviderAvailable, Overloaded, UpstreamTimeout
 from gateway.records import Attempt
 from gateway.routing.candidate import Candidate
 from gateway.routing.health import HealthBook
@@ -46,6 +46,8 @@ class Walk:
     """One request on its way through a plan. `attempts` is complete at any moment."""
 
     plan: Plan
+    entered: Candidate
+    """Who is asked first; its attempt is begun in the book."""
     routing: Routing
     book: HealthBook
     retry_budget: RetryBudget
@@ -53,6 +55,8 @@ class Walk:
     """Monotonic seconds."""
     on_failure: OnAttempt
     gone: Gone
+    wait_for_room: Callable[[Collection[str]], Awaitable[str]]
+    """Where all these accounts are full: the name of the first that has room, which is held. Raises Overloaded."""
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     attempts: list[Attempt] = field(default_factory=list, init=False)
     last_failure: ProviderFailure | None = field(default=None, init=False)
@@ -67,24 +71,49 @@ class Walk:
         larger_than: int | None = None
         waiting = list(self.plan.candidates)
         asked = 0
-        for position, candidate in enumerate(waiting):
-            offer = candidate.offer
-            if larger_than is not None and (offer.context_length or 0) <= larger_than:
-                continue
-            if self.attempts and self.book.look(offer, time.monotonic()).cooling_s > 0:
-                continue  # it asked for silence since the plan was made
-            if asked and not await self._may_go_on(asked):
-                break
+        candidate: Candidate | None = self.entered
+        while candidate is not None:
+            waiting.remove(candidate)
             asked += 1
+            offer = candidate.offer
             try:
-                return await self._ask(candidate, once, is_last=position == len(waiting) - 1)
+                return await self._ask(candidate, once, is_last=not waiting)
             except ProviderFailure as failure:
                 move = POLICY[failure.kind].move
                 if move is Move.STOP:
                     raise shown_to_caller(failure, offer.provider.name) from failure
                 if move is Move.LARGER:
                     larger_than = max(larger_than or 0, offer.context_length or 0)
+            if larger_than is not None:
+                waiting = [other for other in waiting if (other.offer.context_length or 0) > larger_than]
+            candidate = await self._next(waiting, asked)
         raise self._all_failed(larger_than is not None)
+
+    async def _next(self, waiting: list[Candidate], asked: int) -> Candidate | None:
+        """Begins with one more candidate; None where none may be asked. Those who asked for silence since the plan was
+        made leave `waiting`."""
+        waiting[:] = [one for one in waiting if self.book.look(one.offer, time.monotonic()).cooling_s <= 0]
+        if not waiting or not await self._may_go_on(asked):
+            return None
+        return await self._begin(waiting)
+
+    async def _begin(self, waiting: Sequence[Candidate]) -> Candidate | None:
+        """The first that has room, its attempt begun. Where all are full: the first that gets room, unless it is not
+        well by then, or too many wait already."""
+        candidate = begin_first(waiting, self.book)
+        if candidate is not None:
+            return candidate
+        try:
+            name = await self.wait_for_room([one.offer.provider.name for one in waiting])
+        except Overloaded:
+            return None
+        self.book.free_room(name)
+        freed = [one for one in waiting if one.offer.provider.name == name]
+        seen = self.book.look(freed[0].offer, time.monotonic())
+        if seen.ready and seen.cooling_s <= 0:
+            return begin_first(freed, self.book)
+        self.book.on_room(name)
+        return None
 
     async def _may_go_on(self, asked: int) -> bool:
         """Whether one more candidate may be asked after this many."""
@@ -116,6 +145,9 @@ class Walk:
                 raise known
             if await self.gone():
                 raise ClientGone
+            if await self._begin([candidate]) is None:
+                assert self.last_failure is not None
+                raise self.last_failure
             self.retry_budget.spend(time.monotonic())
             return await self._try(candidate.offer, once)
 
@@ -142,8 +174,8 @@ class Walk:
         return now_s + (wait_s or 0.0) < self.deadline_s and self.retry_budget.allows(now_s)
 
     async def _try(self, offer: Offer, once: TryOnce[T]) -> T:
+        """One attempt, which is begun in the book already."""
         started_s = time.monotonic()
-        self.book.begin(offer)
         try:
             answer = await once(offer)
         except ProviderFailure as failure:
@@ -199,6 +231,15 @@ class Walk:
             listed,
             retry_after_s=min(waits) if waits else None,
         )
+
+
+def begin_first(candidates: Sequence[Candidate], book: HealthBook) -> Candidate | None:
+    """Begins the attempt of the first whose account has room, so that nobody else takes it; None where none has."""
+    for candidate in candidates:
+        if book.has_room(candidate.offer.provider):
+            book.begin(candidate.offer)
+            return candidate
+    return None
 
 
 def _wait(state: RetryCallState) -> float:

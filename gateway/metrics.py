@@ -54,6 +54,18 @@ class Metrics:
             registry=r,
             multiprocess_mode="livesum",
         )
+        self.queued = Gauge(
+            "gateway_queued_requests",
+            "Requests that wait for a place in the worker or for room at a provider.",
+            registry=r,
+            multiprocess_mode="livesum",
+        )
+        self.refused = Counter(
+            "gateway_overload_refusals_total",
+            "Requests refused because too many waited, by reason.",
+            ["reason"],
+            registry=r,
+        )
         self.mapping_reloads = Counter(
             "gateway_mapping_reloads_total", "Reloads of the mapping table, by result.", ["result"], registry=r
         )

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
 from typing import Final
 from zoneinfo import ZoneInfo
 
@@ -19,10 +20,13 @@ from gateway.ask import Ask
 from gateway.config.catalog import Catalog, Offer
 from gateway.errors import Forbidden, GatewayError, LedgerUnavailable
 from gateway.exchange import Answer, Exchange, LiveStream
-from gateway.failover import ClientGone, Gone, Walk, attempts_header
+from gateway.failover import ClientGone, Walk, attempts_header, begin_first
 from gateway.metering import Bill, Meter, Opening
+from gateway.metrics import Metrics
 from gateway.outcomes import CLIENT_GONE
+from gateway.places import Caller, Guest, Places
 from gateway.records import Attempt, attempt_id
+from gateway.routing.candidate import Candidate
 from gateway.routing.health import HealthBook
 from gateway.routing.naming import resolve
 from gateway.routing.offerings import Offerings
@@ -56,7 +60,9 @@ class Call(Value, frozen=True):
     """The caller's label, or the inference id."""
     ask: Ask
     principal: Principal
-    gone: Gone
+    caller: Caller
+    arrived_s: float
+    """When all of it was here, monotonic seconds: its deadline counts from then."""
 
 
 class Served:
@@ -158,11 +164,13 @@ class Service:
         exchange: Exchange,
         *,
         on_attempt: AttemptSeen,
+        metrics: Metrics,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.meter = meter
         self.book = HealthBook(catalog.routing.breaker)
         self.retry_budget = RetryBudget(catalog.routing.retry_budget_percent)
+        self.places = Places(self.book, metrics)
         self._exchange = exchange
         self._on_attempt = on_attempt
         self._draw = draw
@@ -174,6 +182,7 @@ class Service:
         self._offerings = Offerings(catalog)
         self.book.breaker = catalog.routing.breaker
         self.retry_budget.percent = catalog.routing.retry_budget_percent
+        self.places.use_catalog(catalog)
         self._zone = ZoneInfo(catalog.timezone)
         self._day = ("", 0.0)
 
@@ -194,6 +203,10 @@ class Service:
             day=self._today(),
             draw=self._draw(),
         )
+
+    async def wait_for_place(self, call: Call) -> None:
+        """Where `places` has none now. Raises Overloaded, and what a caller raises who leaves."""
+        await self.places.enter(self._guest(call))
 
     async def complete(self, call: Call) -> Completed:
         """A whole answer, its charge in the journal. Raises GatewayError and ClientGone."""
@@ -248,7 +261,7 @@ class Service:
         except BaseException as error:
             if isinstance(error, GatewayError):
                 _name_attempts(error, walk)
-            elif bill.is_answering and await call.gone():
+            elif bill.is_answering and await call.caller.gone():
                 # The provider is at work on the prompt, and bills it; nothing of the answer was sent. What cannot be
                 # written now is left to `close`.
                 with suppress(LedgerUnavailable):
@@ -268,30 +281,33 @@ class Service:
 
     async def _open(self, call: Call) -> tuple[Plan, ChatRequest, Bill, Walk]:
         ask = call.ask
-        plan = self.plan(ask, call.principal)
-        if not plan.candidates:
-            plan = await self._plan_after_silence(call, plan)
+        guest = self._guest(call)
+        plan, entered = await self._enter(call, guest)
         catalog = self.catalog
         routing = catalog.routing
-        bill = await self.meter.open(
-            Opening(
-                inference_id=call.inference_id,
-                principal=call.principal,
-                hub_model=plan.hub_model,
-                request_id=call.request_id,
-                tags=ask.tags,
-                stream=ask.request.stream,
-                prompt_bytes=ask.prompt_bytes,
-                messages=ask.messages,
-                images=ask.images,
-                choices=ask.request.choices,
-                max_tokens=ask.max_tokens,
-                offers=[candidate.offer for candidate in plan.candidates],
-                deadline_s=routing.deadline_s,
-                generation=catalog.generation,
-                decision=plan.decision(),
+        try:
+            bill = await self.meter.open(
+                Opening(
+                    inference_id=call.inference_id,
+                    principal=call.principal,
+                    hub_model=plan.hub_model,
+                    request_id=call.request_id,
+                    tags=ask.tags,
+                    stream=ask.request.stream,
+                    prompt_bytes=ask.prompt_bytes,
+                    messages=ask.messages,
+                    images=ask.images,
+                    choices=ask.request.choices,
+                    max_tokens=ask.max_tokens,
+                    offers=[candidate.offer for candidate in plan.candidates],
+                    deadline_s=routing.deadline_s,
+                    generation=catalog.generation,
+                    decision=plan.decision(),
+                )
             )
-        )
+        except BaseException:
+            self.book.abandon(entered.offer)
+            raise
         request = ask.request
         if request.hub_model != plan.hub_model:
             request = replace(request, hub_model=plan.hub_model)
@@ -311,14 +327,42 @@ class Service:
 
         walk = Walk(
             plan=plan,
+            entered=entered,
             routing=routing,
             book=self.book,
             retry_budget=self.retry_budget,
-            deadline_s=time.monotonic() + routing.deadline_s,
+            deadline_s=guest.deadline_s,
             on_failure=on_failure,
-            gone=call.gone,
+            gone=call.caller.gone,
+            wait_for_room=partial(self.places.room, guest),
         )
         return plan, request, bill, walk
+
+    def _guest(self, call: Call) -> Guest:
+        return Guest(call.principal.billed.id, call.caller, call.arrived_s + self.catalog.routing.deadline_s)
+
+    async def _enter(self, call: Call, guest: Guest) -> tuple[Plan, Candidate]:
+        """The plan, and the first of its candidates that has room, whose attempt is begun. Raises a plan's refusal,
+        Overloaded, and what a caller raises who leaves."""
+        plan = self.plan(call.ask, call.principal)
+        entered = begin_first(plan.candidates, self.book)
+        while entered is None:
+            if plan.candidates:
+                plan, entered = await self._plan_with_room(call, guest, plan)
+            else:
+                plan = await self._plan_after_silence(call, plan)
+                entered = begin_first(plan.candidates, self.book)
+        return plan, entered
+
+    async def _plan_with_room(self, call: Call, guest: Guest, full: Plan) -> tuple[Plan, Candidate | None]:
+        """The plan once somebody of a full one has room: made anew, since what it saw is old by then."""
+        name = await self.places.room(guest, [candidate.offer.provider.name for candidate in full.candidates])
+        self.book.free_room(name)
+        try:
+            plan = self.plan(call.ask, call.principal)
+            return plan, begin_first(plan.candidates, self.book)
+        finally:
+            self.places.pass_on(name)  # whatever of it was not taken
 
     async def _plan_after_silence(self, call: Call, plan: Plan) -> Plan:
         """The plan once the first provider may be asked again, where all asked for silence that is short enough to be
@@ -327,7 +371,7 @@ class Service:
         if silence_s is None or silence_s > self.catalog.routing.retry_after_wait_s:
             raise refusal(plan)
         await asyncio.sleep(silence_s + TIMER_S)
-        if await call.gone():
+        if await call.caller.gone():
             raise ClientGone
         plan = self.plan(call.ask, call.principal)
         if not plan.candidates:

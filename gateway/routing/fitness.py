@@ -45,8 +45,6 @@ def unready(terms: Terms, seen: Seen) -> Skipped | None:
     if not seen.ready:
         reason = f"its breaker is {seen.state.replace('_', ' ')}"
         return Skipped(terms.provider, "breaker", reason, max(0.0, seen.ready_in_s))
-    if not seen.has_room:
-        return Skipped(terms.provider, "busy", "as many requests are under way there as the table allows", 1.0)
     return None
 
 

@@ -19,6 +19,7 @@ asks no clock. `Retry-After` silences a provider's account; a model that is bein
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from enum import Enum
 from typing import Final, NamedTuple
 
@@ -106,6 +107,8 @@ class HealthBook:
 
     def __init__(self, breaker: Breaker) -> None:
         self.breaker = breaker
+        self.on_room: Callable[[str], object] = _nobody_waits
+        """Told the account at which an attempt has ended."""
         self._offers: dict[OfferKey, _OfferHealth] = {}
         self._cooling_until_s: dict[str, float] = {}
         self._accounts_in_flight: dict[str, int] = {}
@@ -138,21 +141,28 @@ class HealthBook:
             has_room,
         )
 
+    def in_flight(self, provider: str) -> int:
+        """Attempts under way at one account."""
+        return self._accounts_in_flight.get(provider, 0)
+
     def has_room(self, provider: ProviderEntry) -> bool:
         """Whether one more attempt may be under way at this account."""
         bound = provider.max_concurrency
         return bound is None or self._accounts_in_flight.get(provider.name, 0) < bound
 
-    def in_flight(self, provider: str) -> int:
-        """Attempts under way at one account."""
-        return self._accounts_in_flight.get(provider, 0)
+    def hold_room(self, provider: str) -> None:
+        """Keeps one attempt's room at an account for somebody who is about to begin it."""
+        self._accounts_in_flight[provider] = self._accounts_in_flight.get(provider, 0) + 1
+
+    def free_room(self, provider: str) -> None:
+        """What was held is begun now, or not wanted any more."""
+        self._accounts_in_flight[provider] -= 1
 
     def begin(self, offer: Offer) -> None:
         """An attempt is about to be made. On an offer that is not closed it is the probe."""
         health = self._of(offer)
         health.in_flight += 1
-        name = offer.provider.name
-        self._accounts_in_flight[name] = self._accounts_in_flight.get(name, 0) + 1
+        self.hold_room(offer.provider.name)
         if health.state is not State.CLOSED:
             health.state = State.HALF_OPEN
             health.probing = True
@@ -160,7 +170,8 @@ class HealthBook:
     def _end(self, offer: Offer) -> _OfferHealth:
         health = self._of(offer)
         health.in_flight -= 1
-        self._accounts_in_flight[offer.provider.name] -= 1
+        self.free_room(offer.provider.name)
+        self.on_room(offer.provider.name)
         return health
 
     def abandon(self, offer: Offer) -> None:
@@ -212,6 +223,10 @@ class HealthBook:
         if health is None:
             health = self._offers[key] = _OfferHealth()
         return health
+
+
+def _nobody_waits(provider: str) -> None:
+    pass
 
 
 def _smooth(average: float | None, value: float | None) -> float | None:

@@ -31,6 +31,12 @@ def score(policy: str, one: Contender) -> float | None:
     return _load(one) if policy == "balanced" else None
 
 
+def room_first(fit: list[Contender]) -> list[Contender]:
+    """The same order, but those without room for one more request last: they are waited for where nobody else is."""
+    full = [one for one in fit if not one.seen.has_room]
+    return [one for one in fit if one.seen.has_room] + full if full else fit
+
+
 def _by_names(fit: list[Contender], names: Sequence[str]) -> list[Contender]:
     rank = {name: i for i, name in enumerate(names)}
     return sorted(fit, key=lambda one: rank.get(one.terms.provider, len(rank)))

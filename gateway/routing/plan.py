@@ -91,8 +91,8 @@ def refusal(plan: Plan) -> GatewayError:
     telling = [skip for skip in plan.skipped if skip.code != "pin"]
     codes = {skip.code for skip in telling}
     reasons = "; ".join(f"{skip.provider}: {skip.reason}" for skip in telling)
-    if codes & {"breaker", "cooling", "busy"}:
-        soonest = min(skip.ready_in_s for skip in telling if skip.code in ("breaker", "cooling", "busy"))
+    if codes & {"breaker", "cooling"}:
+        soonest = min(skip.ready_in_s for skip in telling if skip.code in ("breaker", "cooling"))
         return NoProviderAvailable(
             f"No provider of {plan.hub_model} can be asked right now ({reasons}).", retry_after_s=max(1.0, soonest)
         )

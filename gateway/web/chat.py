@@ -99,6 +99,7 @@ class _Exchange:
         "_id",
         "_label",
         "_pinned",
+        "_placed",
         "_principal",
         "_receive",
         "_replayed",
@@ -126,6 +127,7 @@ class _Exchange:
         self._principal: Principal | None = None
         self._ask: Ask | None = None
         self._served: Served | None = None
+        self._placed = False
         self._replayed = False
         self._status = 0
 
@@ -148,6 +150,8 @@ class _Exchange:
             )
             await self._tell(InternalError(f"Something went wrong here; the request's id is {self._id}."))
         finally:
+            if self._placed:
+                endpoint._service.places.leave()
             endpoint._metrics.in_flight.dec()
             self._account()
 
@@ -156,6 +160,7 @@ class _Exchange:
         principal = await endpoint._auth.principal(headers)
         endpoint._auth.require_scope(principal, "inference")
         self._principal = principal
+        endpoint._service.places.check(principal.billed.id)  # before anything is done for it
         raw = await read_body(headers, self._receive)
         ask = chat.read(raw)
         if self._pinned is not None:
@@ -165,7 +170,7 @@ class _Exchange:
             ask = replace(ask, tags=parse_tags(tags.decode("latin-1")))
         self._ask = ask
         watch = CallerWatch(self._receive)
-        call = Call(self._id, self._label, ask, principal, watch.gone)
+        call = Call(self._id, self._label, ask, principal, watch, time.monotonic())
         if ask.request.stream:
             await self._stream(call, watch)
         elif IDEMPOTENCY_KEY in headers:
@@ -173,8 +178,16 @@ class _Exchange:
         else:
             await self._plain(call)
 
+    async def _enter(self, call: Call) -> None:
+        """Takes a place in the worker, which `run` gives back."""
+        service = self._endpoint._service
+        if not service.places.enter_now():
+            await service.wait_for_place(call)
+        self._placed = True
+
     async def _plain(self, call: Call, claim: Claim | None = None) -> None:
         """`claim` is that of the request's `Idempotency-Key`, where it has one."""
+        await self._enter(call)
         served = await self._endpoint._service.complete(call)
         self._served = served
         waiting = served.bill.synced()
@@ -200,7 +213,7 @@ class _Exchange:
             return
         try:
             await self._plain(call, claim)
-        except (GatewayError, ClientGone):
+        except (GatewayError, ClientGone, Disconnected):
             # Nothing was charged. How any other fault ended the journal knows.
             await kept.drop(claim)
             raise
@@ -238,6 +251,7 @@ class _Exchange:
         keep_alive = KeepAlive(self._send, head, service.catalog.routing.keep_alive_s)
         try:
             try:
+                await self._enter(call)
                 streamed = await service.stream(call)
             finally:
                 if await keep_alive.stop():

@@ -30,7 +30,7 @@ class Direct(Protocol):
 
 
 class Disconnected(Exception):
-    """The caller left before its body was here."""
+    """The caller left before its body was here, or before it had its turn."""
 
 
 def request_label(headers: HeaderMap, inference_id: str) -> str:
@@ -93,6 +93,20 @@ class CallerWatch:
         else:
             task.cancel()
         return self.left
+
+    async def unless_left(self, awaited: asyncio.Future[str]) -> str:
+        """The result of `awaited`, which is cancelled as soon as the caller leaves; then Disconnected is raised."""
+        if self._task is not None:
+            return await awaited  # somebody has said already what is to be done
+        self.when_left(awaited.cancel)
+        try:
+            return await awaited
+        except asyncio.CancelledError:
+            if self.left:
+                raise Disconnected from None
+            raise
+        finally:
+            self.stop()
 
     def when_left(self, act: Callable[[], object]) -> None:
         """From now on: as soon as the caller leaves, `left` is set and `act` is called."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine
 from typing import Any
 
 import pytest
 
 from gateway.config.catalog import Breaker, Offer, Routing
-from gateway.errors import AllProvidersFailed, GatewayError, InvalidRequest, UpstreamTimeout
+from gateway.errors import AllProvidersFailed, GatewayError, InvalidRequest, Overloaded, UpstreamTimeout
 from gateway.failover import ClientGone, Walk, attempts_header
 from gateway.routing.candidate import Candidate
 from gateway.routing.choice import Choice
@@ -52,16 +52,25 @@ class Upstreams:
     async def gone(self) -> bool:
         return self.left
 
+    async def wait_for_room(self, providers: Collection[str]) -> str:
+        raise AssertionError(f"{providers} were full")
+
 
 def walk(upstreams: Upstreams, *offers: Offer, **routing: Any) -> Walk:
+    candidates = tuple(Candidate(one, Seen()) for one in offers)
+    plan = Plan(MODEL, candidates, Situation(Offering(()), []), Choice([], []))
+    book = HealthBook(Breaker())
+    book.begin(offers[0])
     return Walk(
-        plan=Plan(MODEL, tuple(Candidate(one, Seen()) for one in offers), Situation(Offering(()), []), Choice([], [])),
+        plan=plan,
+        entered=candidates[0],
         routing=Routing(**routing),
-        book=HealthBook(Breaker()),
+        book=book,
         retry_budget=RetryBudget(20),
         deadline_s=time.monotonic() + 60,
         on_failure=lambda offer, attempt, failed: None,
         gone=upstreams.gone,
+        wait_for_room=upstreams.wait_for_room,
         sleep=upstreams.sleep,
     )
 
@@ -215,3 +224,63 @@ def test_a_cancelled_attempt_blames_nobody_and_is_not_under_way_any_more() -> No
     seen = made.book.look(ABC[0], time.monotonic())
     assert (seen.in_flight, seen.state) == (0, "closed")
     assert made.attempts == []
+
+
+def bounded(upstreams: Upstreams, **routing: Any) -> Walk:
+    """Of three accounts with one room each, the second and third are taken by somebody else."""
+    offers = [offer(name, max_concurrency=1) for name in "abc"]
+    made = walk(upstreams, *offers, **routing)
+    for one in offers[1:]:
+        made.book.begin(one)
+    return made
+
+
+def test_a_full_account_is_passed_over_while_another_has_room() -> None:
+    up = Upstreams(a=[failure(K.RESET)], c=["fine"])
+    made = bounded(up)
+    made.book.abandon(made.plan.candidates[2].offer)
+    assert answer(made, up) == "fine"
+    assert up.asked == ["a", "c"]
+
+
+def test_where_all_are_full_the_first_that_has_room_is_waited_for() -> None:
+    up = Upstreams(a=[failure(K.RESET)], c=["fine"])
+    made = bounded(up)
+
+    async def wait_for_room(providers: Collection[str]) -> str:
+        assert list(providers) == ["b", "c"]
+        made.book.abandon(made.plan.candidates[2].offer)
+        made.book.hold_room("c")
+        return "c"
+
+    made.wait_for_room = wait_for_room
+    assert answer(made, up) == "fine"
+    assert (up.asked, made.book.in_flight("c")) == (["a", "c"], 1)
+
+
+def test_where_too_many_wait_for_the_next_the_failure_of_the_first_is_told() -> None:
+    up = Upstreams(a=[failure(K.RESET)])
+    made = bounded(up)
+
+    async def wait_for_room(providers: Collection[str]) -> str:
+        raise Overloaded("full")
+
+    made.wait_for_room = wait_for_room
+    assert isinstance(refused(made, up), AllProvidersFailed)
+
+
+def test_who_broke_while_it_was_waited_for_is_not_asked() -> None:
+    up = Upstreams(a=[failure(K.RESET)])
+    made = bounded(up)
+    freed: list[str] = []
+
+    async def wait_for_room(providers: Collection[str]) -> str:
+        for _ in range(made.book.breaker.failures):
+            made.book.fail(made.plan.candidates[1].offer, time.monotonic(), blames=True)
+            made.book.begin(made.plan.candidates[1].offer)
+        made.book.on_room = freed.append
+        return "b"
+
+    made.wait_for_room = wait_for_room
+    assert isinstance(refused(made, up), AllProvidersFailed)
+    assert (up.asked, freed) == (["a"], ["b"])

@@ -102,6 +102,23 @@ def test_nobody_is_lost_count_of() -> None:
         assert book.look(A, second).in_flight == running == book.in_flight("a")
 
 
+def test_an_account_has_room_up_to_its_bound_over_all_its_models() -> None:
+    book = HealthBook(OPENS)
+    one, other = (offer("a", provider_model=name, max_concurrency=2) for name in ("one", "other"))
+    freed: list[str] = []
+    book.on_room = freed.append
+    book.begin(one)
+    book.hold_room("a")
+    assert not book.look(other, 0).has_room
+    book.free_room("a")
+    assert book.look(other, 0).has_room
+    book.begin(other)
+    assert (book.look(one, 0).has_room, book.look(offer("b", max_concurrency=1), 0).has_room) == (False, True)
+    book.fail(other, 0, blames=True)
+    assert book.look(one, 0).has_room
+    assert freed == ["a"]
+
+
 def test_silence_holds_for_the_account_until_its_end() -> None:
     book = HealthBook(OPENS)
     book.cool("a", 10.0)

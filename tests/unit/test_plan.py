@@ -167,6 +167,13 @@ def test_what_rests_is_passed_over_and_the_last_one_is_never_ejected() -> None:
     assert isinstance(refusal(made), NoProviderAvailable)
 
 
+def test_a_full_account_comes_last_and_is_better_than_one_that_rests() -> None:
+    full, resting = Seen(has_room=False), Seen(state="open", ready=False, ready_in_s=3)
+    assert names(plan(THREE, seen={"a": full})) == ["b", "c", "a"]
+    assert names(plan(THREE, seen={"a": full, "b": full, "c": resting})) == ["a", "b"]
+    assert names(plan(THREE, ask(wishes=Wishes(allow_fallbacks=False)), seen={"a": full})) == ["a"]
+
+
 def test_an_account_that_asked_for_silence_gets_it_even_alone() -> None:
     made = plan(catalog(offer("a")), seen={"a": Seen(cooling_s=7.0)})
     error = refusal(made)
