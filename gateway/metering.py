@@ -87,6 +87,10 @@ class Meter:
         self._unwritten: deque[tuple[Bill, bool]] = deque()
         self._clock_ms = clock_ms
 
+    def now_ms(self) -> int:
+        """Unix milliseconds by the store's clock."""
+        return self._clock_ms() + self.admissions.clock_ahead_ms
+
     def write_later(self, bill: Bill, *, failed: bool) -> None:
         """A close that could not be written: tried again before the next request opens."""
         self._unwritten.append((bill, failed))
@@ -102,7 +106,7 @@ class Meter:
         if self._unwritten:
             self._write_unwritten()
         timezone = opening.principal.billed.timezone or self.timezone
-        now_ms = self._clock_ms() + self.admissions.clock_ahead_ms
+        now_ms = self.now_ms()
         hour = self._periods.hour(now_ms, timezone)
         prompt_tokens = self.estimator.prompt_tokens(opening.hub_model, opening.prompt_bytes)
         bill = Bill(self, opening, now_ms, hour, prompt_tokens)
@@ -223,7 +227,7 @@ class Bill:
             number,
             offer.provider.name,
             offer.provider_model,
-            self._meter._clock_ms(),
+            self._meter.now_ms(),
             price_taken(offer, self._intent.day),
         )
         if self._pending is not None:

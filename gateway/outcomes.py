@@ -166,4 +166,5 @@ def closed_entry(
         dropped=outcome.dropped,
         hour_start_ms=intent.hour_start_ms,
         day_start_ms=intent.day_start_ms,
+        sent_after_ms=0 if sent is None else max(0, sent.at_ms - intent.at_ms),
     )

@@ -132,6 +132,8 @@ class ClosedEntry(msgspec.Struct, frozen=True):
     """Starts of the hour and the day of admission in the team's time zone, so that hours add up to days everywhere."""
     sums: Mapping[str, int] = {}
     """With `carried`: by the names of METRICS."""
+    sent_after_ms: int = 0
+    """From admission to the first byte that was sent to the provider."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,18 +10,17 @@ import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
 from gateway.errors import NotFound
 from gateway.ids import milliseconds_of
-from gateway.moments import format_moment
-from gateway.records import ClosedEntry, attempt_id
-from gateway.routing.decision import Decision, Unreadable, unpack
-from gateway.routing.telling import decision_view
+from gateway.journal.local import Begun
+from gateway.records import ClosedEntry
 from gateway.store.base import Store, UsageCell
+from gateway.story import Story
 from gateway.tenants import Team
-from gateway.usage_export import attempts, charge_of, usd
+from gateway.usage_export import attempts, charge_of
 from gateway.usage_report import Report, Teams, UsageQuery, report, whole_days, whole_hours
 
 STORY_MS: Final = 7 * 24 * 3_600_000
@@ -31,8 +30,6 @@ UNSHIPPED_MS: Final = 3_600_000
 LATE_MS: Final = 3_600_000
 """An entry's admission is at most this far from the time in its inference id."""
 
-JsonObject = dict[str, Any]
-
 
 class LocalJournal(Protocol):
     """What the journals of this host hold. Blocking; asked in a thread."""
@@ -41,8 +38,8 @@ class LocalJournal(Protocol):
         """Those admitted in a period, `to_ms` exclusive, shipped or not."""
         ...
 
-    def decision(self, inference_id: str) -> bytes | None:
-        """Why a request went where it went; None where it is not kept here."""
+    def begun(self, inference_id: str, at_ms: int) -> Begun | None:
+        """How a request of about this time began, and why it went where it went; None where it is not kept here."""
         ...
 
 
@@ -52,7 +49,7 @@ class NoJournal:
     def closed_entries(self, from_ms: int, to_ms: int) -> Iterable[ClosedEntry]:
         return ()
 
-    def decision(self, inference_id: str) -> bytes | None:
+    def begun(self, inference_id: str, at_ms: int) -> Begun | None:
         return None
 
 
@@ -104,7 +101,7 @@ class Reports:
         local = await self._local(query.from_ms, query.to_ms)
         return attempts(kept, local, from_ms=query.from_ms, to_ms=query.to_ms, team_ids=team_ids)
 
-    async def story(self, request: str, *, team: Team | None = None, now_ms: int) -> JsonObject:
+    async def story(self, request: str, *, team: Team | None = None, now_ms: int) -> Story:
         """What became of a request. With `team` only one of that team's, which may name it by its own request id, too:
         then the newest counts. Raises NotFound (`request_not_found`), the same for another team's and for none."""
         entries = await self.entries_of(request)
@@ -112,12 +109,13 @@ class Reports:
             entries = [entry for entry in entries if entry.team_id == team.id]
             if not entries:
                 entries = await self._labelled(request, team, now_ms)
-        if not entries:
+        inference_id = entries[0].inference_id if entries else request
+        began_ms = milliseconds_of(inference_id)
+        begun = await asyncio.to_thread(self.journal.begun, inference_id, began_ms) if began_ms else None
+        head = entries[0] if entries else None if begun is None else begun.intent
+        if head is None or (team is not None and head.team_id != team.id):
             raise NotFound(f"there is no request {request[:128]!r}, or no longer", code="request_not_found")
-        teams = await self.teams()
-        kept = await asyncio.to_thread(self.journal.decision, entries[0].inference_id)
-        decision = None if kept is None else _readable(kept)
-        return story_view(entries, teams.name(entries[0].team_id), decision, provider_costs=team is None)
+        return Story(head, (await self.teams()).name(head.team_id), entries, begun)
 
     async def costs(self, inference_ids: Collection[str], team: Team, now_ms: int) -> dict[str, int]:
         """Nano-USD by inference id, of those requests that were billed to a team and have ended; what is unknown, still
@@ -174,64 +172,3 @@ def _united(kept: Iterable[ClosedEntry], local: Iterable[ClosedEntry]) -> list[C
         for entry in entries:
             found.setdefault((entry.inference_id, entry.number), entry)
     return sorted(found.values(), key=lambda entry: (entry.inference_id, entry.number))
-
-
-def _readable(kept: bytes) -> Decision | None:
-    try:
-        return unpack(kept)
-    except Unreadable:
-        return None  # written by another version, or for a request that was never routed
-
-
-def story_view(
-    entries: Sequence[ClosedEntry], team_name: str, decision: Decision | None, *, provider_costs: bool
-) -> JsonObject:
-    """One request: what it cost, every attempt, and the decision where it is kept. `cost_usd` is null where nobody
-    knows a price of what was used."""
-    first, final = entries[0], entries[-1]
-    charged = [entry for entry in entries if entry.answered]
-    charges = [charge_of(entry) for entry in charged]
-    known = [charge for charge in charges if charge is not None]
-    view: JsonObject = {
-        "inference_id": first.inference_id,
-        "request_id": first.request_id,
-        "at": format_moment(first.at_ms),
-        "team": team_name,
-        "key": first.key_id,
-        "model": first.hub_model,
-        "finished": final.last,
-        "failed": final.failed,
-        "prompt_tokens": sum(entry.prompt_tokens for entry in charged),
-        "cached_tokens": sum(entry.cached_tokens for entry in charged),
-        "completion_tokens": sum(entry.completion_tokens for entry in charged),
-        "reasoning_tokens": sum(entry.reasoning_tokens for entry in charged),
-        "cost_usd": usd(sum(known)) if len(known) == len(charges) else None,
-        "estimated": any(entry.estimated for entry in charged),
-        "unknown": any(entry.unknown for entry in entries),
-        "tags": dict(first.tags),
-        "attempts": [_attempt_view(entry, provider_costs) for entry in entries if entry.number >= 1],
-        "decision": None if decision is None else decision_view(decision),
-    }
-    return view
-
-
-def _attempt_view(entry: ClosedEntry, provider_costs: bool) -> JsonObject:
-    view: JsonObject = {
-        "attempt_id": attempt_id(entry.inference_id, entry.number),
-        "provider": entry.provider,
-        "provider_model": entry.provider_model,
-        "reported_model": entry.reported_model,
-        "upstream_id": entry.upstream_id,
-        "status": entry.status,
-        "failure": entry.failure,
-        "answered": entry.answered,
-        "duration_ms": entry.duration_ms,
-        "first_content_ms": entry.first_content_ms,
-        "cost_usd": usd(charge_of(entry)),
-        "estimated": entry.estimated,
-        "unknown": entry.unknown,
-        "dropped": list(entry.dropped),
-    }
-    if provider_costs:
-        view["provider_cost_usd"] = usd(entry.provider_cost_nano_usd)
-    return view

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.ask import Ask, split_model
+from gateway.cli.explain_request import run_request
 from gateway.cli.failure import CliFailure
 from gateway.cli.storage import settings_of_environment, with_store
 from gateway.config.catalog import Catalog
@@ -31,11 +32,15 @@ from providers.wire import ChatRequest, encode_json, replace
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "explain",
-        help="why a request would go where it goes",
-        description="The candidates for a model in order, and for each provider left out, why. What passes with time "
-        "(breakers, Retry-After, measured speed) is not in it: that is a running worker's own.",
+        help="why a request would go where it goes, or why one went where it went",
+        description="MODEL: the candidates in order, and for each provider left out, why. What passes with time "
+        "(breakers, Retry-After, measured speed) is not in it: that is a running worker's own. "
+        "--request: what one request's routing looked at and chose, and every attempt.",
+        epilog="exit codes: 0; 1 for a failure; 2 for what does not exist; 3 where a replay chooses otherwise",
     )
-    parser.add_argument("model", metavar="MODEL", help="a Hub model id or alias, with or without :SUFFIX")
+    parser.add_argument("model", metavar="MODEL", nargs="?", help="a Hub model id or alias, with or without :SUFFIX")
+    parser.add_argument("--request", metavar="ID", help="an answer's inference-id; with --team its caller's own id")
+    parser.add_argument("--replay", action="store_true", help="with --request: choose again from what was kept of it")
     parser.add_argument("--team", metavar="T", help="as a key of this team")
     parser.add_argument("--tools", action="store_true", help="for a request that offers tools")
     parser.add_argument("--mappings", metavar="FILE", help="the mapping table (default ./mappings.yaml)")
@@ -44,6 +49,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
+    if (args.model is None) == (args.request is None):
+        raise CliFailure("explain what? Either a MODEL, or --request ID for one that was made")
+    if args.request is not None:
+        return run_request(args.request, team=args.team, again=args.replay, as_json=args.json)
+    if args.replay:
+        raise CliFailure("--replay needs --request: only what was decided can be decided again")
     settings = settings_of_environment({"mappings": args.mappings})
     try:
         catalog = load(Path(settings.mappings), os.environ, ADAPTERS)

@@ -5,11 +5,24 @@ went. Reads only; blocking, so callers on an event loop use a thread.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
-from gateway.journal.entries import Intent, decode_entry
-from gateway.journal.reader import closed_entries, payloads, segments
+from gateway.journal.entries import Intent, Open, Refused, decode_entry
+from gateway.journal.reader import closed_entries, first_entry, payloads, segments
 from gateway.records import ClosedEntry
+
+CLOCKS_MS: Final = 3_600_000
+"""A request's own time and the host's clock are at most this far apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A request as a journal knows it from its beginning. `refused`: the store admitted nothing."""
+
+    intent: Intent
+    refused: bool
 
 
 class LocalJournals:
@@ -26,17 +39,20 @@ class LocalJournals:
             except FileNotFoundError:
                 continue
 
-    def decision(self, inference_id: str) -> bytes | None:
-        """The decision in a request's intent, as routing wrote it; None where no journal here has it."""
+    def begun(self, inference_id: str, at_ms: int) -> Begun | None:
+        """A request that began at about this time; None where no journal here has it."""
         wanted = inference_id.encode()
-        for path in self._segments(0):
+        for path in self._segments(at_ms - CLOCKS_MS):
             try:
-                for payload in payloads(path):
-                    # Looked for as text first: decoding every entry of a day would take minutes.
-                    if wanted in payload and isinstance(entry := decode_entry(payload), Intent):
-                        return bytes(entry.decision)
+                if _begins_ms(path) > at_ms + CLOCKS_MS or wanted not in path.read_bytes():
+                    continue
+                # Looked for as text first: decoding every entry of a day would take minutes.
+                found = [decode_entry(payload) for payload in payloads(path) if wanted in payload]
             except FileNotFoundError:
                 continue
+            intents = [entry for entry in found if isinstance(entry, Intent)]
+            if intents:
+                return Begun(intents[-1], any(isinstance(entry, Refused) for entry in found))
         return None
 
     def _segments(self, from_ms: int) -> Iterator[Path]:
@@ -50,3 +66,9 @@ class LocalJournals:
                         yield path
                 except FileNotFoundError:
                     continue
+
+
+def _begins_ms(path: Path) -> int:
+    """When a segment was begun; 0 where it does not say."""
+    first = first_entry(path)
+    return first.at_ms if isinstance(first, Open) else 0

@@ -12,6 +12,7 @@ from typing import Final
 
 from gateway.journal.entries import (
     BadFrame,
+    Entry,
     Head,
     Intent,
     Part,
@@ -28,6 +29,8 @@ from gateway.records import ClosedEntry
 SHIPPED_NAME: Final = "shipped"
 """A file of this name in a journal's folder: every request closed, every entry acknowledged."""
 LOCK_NAME: Final = "lock"
+FIRST_BYTES: Final = 4096
+"""More than the first entry of a segment takes."""
 
 
 def segments(folder: Path) -> list[Path]:
@@ -153,6 +156,16 @@ def closed_entries(paths: Iterable[Path]) -> Iterator[ClosedEntry]:
 def payloads(path: Path) -> Iterator[bytes]:
     """Every whole payload of a segment. Bad frames are passed over."""
     return _payloads(path, [])
+
+
+def first_entry(path: Path) -> Entry | None:
+    """The entry that a segment begins with; None where there is none. Reads no further."""
+    with path.open("rb") as stream:
+        for found in frames(stream.read(FIRST_BYTES)):
+            if not isinstance(found, BadFrame):
+                return decode_entry(found[1])
+            break
+    return None
 
 
 def _payloads(path: Path, bad: list[bytes]) -> Iterator[bytes]:

@@ -156,7 +156,7 @@ class _Questions:
 
     async def story(self, request: Request) -> Response:
         story = await self._reports.story(request.path_params["inference_id"], now_ms=self._clock_ms())
-        return json_response(story)
+        return json_response(story.as_json(provider_costs=True))
 
     async def audit(self, request: Request) -> Response:
         limit = request.query_params.get("limit", str(AUDIT_SHOWN))

@@ -51,7 +51,8 @@ def team_routes(
 
     async def story(request: Request) -> Response:
         team = await calling_team(request)
-        return json_response(await reports.story(request.path_params["request"], team=team, now_ms=clock_ms()))
+        found = await reports.story(request.path_params["request"], team=team, now_ms=clock_ms())
+        return json_response(found.as_json(provider_costs=False))
 
     async def costs(request: Request) -> Response:
         team = await calling_team(request, scope=None)

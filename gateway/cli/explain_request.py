@@ -1,0 +1,66 @@
+"""`gateway explain --request ID`: why one request went where it went, and whether the same would be chosen again.
+
+What the store keeps for a week is found from anywhere; the decision itself where the journal is.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Final
+
+from gateway.administration import wall_clock_ms
+from gateway.cli.failure import CliFailure
+from gateway.cli.output import print_json
+from gateway.cli.storage import JOURNAL_FOLDER, settings_of_environment, with_store, zone_of_table
+from gateway.cli.story_words import replay_words, story_words
+from gateway.errors import NotFound
+from gateway.journal.local import LocalJournals
+from gateway.reports import Reports
+from gateway.routing.decision import Decision, is_the_same, replay
+from gateway.store.base import Store
+from gateway.story import Story
+
+DIFFERS: Final = 3
+"""The exit code where a replay chooses otherwise."""
+
+
+def run_request(request: str, *, team: str | None, again: bool, as_json: bool) -> int:
+    """With `team`, a caller's own request id is understood, too. `again`: make the choice once more."""
+    settings = settings_of_environment()
+    zone = zone_of_table(settings)
+    journals = LocalJournals(settings.state_dir / JOURNAL_FOLDER)
+
+    async def ask(store: Store) -> Story:
+        asking = None
+        if team is not None and (asking := await store.find_team(team)) is None:
+            raise NotFound(f"there is no team {team!r}; `gateway teams list` shows all")
+        return await Reports(store, lambda: zone, journals).story(request, team=asking, now_ms=wall_clock_ms())
+
+    story = with_store(settings, ask)
+    view = story.as_json(provider_costs=True)
+    if not again:
+        print_json(view) if as_json else sys.stdout.write(story_words(view))
+        return 0
+    decision = story.decision
+    if decision is None:
+        raise CliFailure(
+            f"the decision about {story.head.inference_id} is not kept on this host, so it cannot be made again; "
+            "ask on the host that served it, with its GATEWAY_STATE_DIR",
+            1,
+        )
+    made = _replay_view(decision)
+    print_json({**view, "replay": made}) if as_json else sys.stdout.write(replay_words(made))
+    return 0 if made["same"] else DIFFERS
+
+
+def _replay_view(decision: Decision) -> dict[str, Any]:
+    """By provider: what was kept, and what the same routing makes of the same situation."""
+    again = replay(decision)
+    terms = decision.situation.offering.terms
+    return {
+        "same": is_the_same(decision, again),
+        "kept": [terms[place].provider for place in decision.order],
+        "order": [terms[place].provider for place in again.order],
+        "kept_skipped": dict(decision.skipped),
+        "skipped": {skip.provider: skip.code for skip in again.skipped if skip.code != "unkeyed"},
+    }

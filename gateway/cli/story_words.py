@@ -1,0 +1,174 @@
+"""The story of a request in sentences, for a terminal. Pure; from the same JSON that the API answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from gateway.routing.health import UNSEEN
+
+Json = Mapping[str, Any]
+
+_DRAWING: Final = ("fastest", "balanced")
+"""Policies that leave something to chance."""
+_ORDINALS: Final = ("no", "the first", "the second", "the third", "the fourth", "the fifth")
+
+
+def story_words(story: Json) -> str:
+    lines = [*_head(story), ""]
+    decision = story["decision"]
+    if decision is None:
+        lines += [
+            "Why it went there is not kept on this host, only what became of it: the whole decision is in the",
+            "journal of the host that served it, for as long as that is kept.",
+        ]
+    else:
+        lines += ["Why it went there", *(f"  {line}" for line in decision_words(decision))]
+    return "\n".join([*lines, "", "What happened", *(f"  {line}" for line in _attempts(story))]) + "\n"
+
+
+def _head(story: Json) -> Iterator[str]:
+    label = "" if story["request_id"] == story["inference_id"] else f", which its caller calls {story['request_id']}"
+    yield f"Request {story['inference_id']}{label}"
+    yield f"  at {story['at']}, of team {story['team']}, with key {story['key']}, for {story['model']}"
+    if story["tags"]:
+        yield "  tagged " + ", ".join(f"{name}={value}" for name, value in story["tags"].items())
+    yield f"  {_outcome(story)}"
+    if any(attempt["answered"] for attempt in story["attempts"]):
+        cost = "nobody knows a price" if story["cost_usd"] is None else f"${story['cost_usd']} charged"
+        sure = ", by our own estimate" if story["estimated"] else ""
+        yield f"  {_tokens(story)}: {cost}{sure}"
+    yield f"  by table {story['generation']}"
+
+
+def _outcome(story: Json) -> str:
+    attempts: Sequence[Json] = story["attempts"]
+    count = len(attempts)
+    nth = _ORDINALS[count] if count < len(_ORDINALS) else f"number {count}"
+    match story["state"]:
+        case "answered":
+            return f"answered by {attempts[-1]['provider']}, {nth} that was asked" if count > 1 else _answered(attempts)
+        case "left":
+            return "left by its caller before the end"
+        case "refused":
+            return "refused by a budget or a limit; nothing was sent to a provider"
+        case "under way":
+            return "not finished yet"
+    return f"failed after {count} {'attempt' if count == 1 else 'attempts'}" if count else "failed; nobody was asked"
+
+
+def _answered(attempts: Sequence[Json]) -> str:
+    return f"answered by {attempts[-1]['provider']} at once" if attempts else "answered"
+
+
+def _tokens(of: Json) -> str:
+    cached = f" ({of['cached_tokens']} of them cached)" if of["cached_tokens"] else ""
+    thought = f" ({of['reasoning_tokens']} of them reasoning)" if of["reasoning_tokens"] else ""
+    return f"{of['prompt_tokens']} prompt tokens{cached}, {of['completion_tokens']} of the answer{thought}"
+
+
+def decision_words(decision: Json) -> Iterator[str]:
+    """What was asked, the candidates in order with what was seen of them, and who was left out."""
+    drawn = f"; the random number was {decision['draw']:.4f}" if decision["policy"] in _DRAWING else ""
+    yield f"Policy {decision['policy']}, as {decision['policy_of']} says{drawn}."
+    yield from _asked(decision)
+    for number, candidate in enumerate(decision["candidates"], 1):
+        facts = ", ".join(_facts(candidate, decision["policy"]))
+        yield f"{number}. {candidate['provider']} as {candidate['provider_model']}: {facts}"
+    if not decision["candidates"]:
+        yield "Nobody could be asked."
+    for skip in decision["skipped"]:
+        yield f"-  {skip['provider']}: {skip['reason']}"
+
+
+def _asked(decision: Json) -> Iterator[str]:
+    if decision["alias"]:
+        yield f"It was asked for as {decision['alias']}."
+    if decision["pinned"]:
+        yield f"Only {decision['pinned']} was asked for."
+    needs = [name.lower().replace("_", " ") for name in decision["needs"]]
+    wanted = [*needs, f"at least {decision['prompt_tokens']} prompt tokens"]
+    if decision["max_tokens"]:
+        wanted.append(f"up to {decision['max_tokens']} of an answer")
+    yield f"It needs {', '.join(wanted)}."
+    if decision["wishes"]:
+        yield f"Its field `provider` says {_plain(decision['wishes'])}."
+    for whose, what in decision["ceilings"].items():
+        yield _ceiling(whose, what)
+
+
+def _ceiling(whose: str, what: Any) -> str:
+    if whose == "strict_budget":
+        return "A strict budget pays for it."
+    if whose == "providers":
+        return f"Its key or team may use {' and '.join(', '.join(names) for names in what)} only."
+    return f"The {whose}'s ceiling: {_plain(what)}."
+
+
+def _plain(value: Any) -> str:
+    """Values of JSON as one reads them aloud."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_plain(part)}" for name, part in value.items())
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _facts(candidate: Json, policy: str) -> Iterator[str]:
+    if policy == "balanced":
+        yield f"load {candidate['score']:.0f}"
+        yield f"weight {candidate['weight']}"
+    price, first_ms, speed = candidate["price"], candidate["first_content_ms"], candidate["tokens_per_s"]
+    yield "no price known" if price is None else f"${price['input']} in and ${price['output']} out a million tokens"
+    yield "nothing seen of its speed yet" if first_ms is None else f"first content after {first_ms:.0f} ms"
+    if speed is not None:
+        yield f"{speed:.0f} tokens/s"
+    yield f"{candidate['in_flight']} under way"
+    if candidate["state"] != UNSEEN.state:
+        yield f"its breaker {candidate['state'].replace('_', ' ')}, asked as a probe"
+
+
+def _attempts(story: Json) -> Iterator[str]:
+    for number, attempt in enumerate(story["attempts"], 1):
+        yield f"{number}. {attempt['at']}  {attempt['provider']}: {_result(attempt)}"
+        if attempt["answered"] or attempt["prompt_tokens"] or attempt["unknown"]:
+            yield f"   {_bill(attempt)}"
+        if attempt["dropped"]:
+            yield f"   without {', '.join(attempt['dropped'])}, which it does not take"
+    if not story["attempts"]:
+        yield "Nothing was sent to a provider."
+
+
+def _result(attempt: Json) -> str:
+    status = "no answer" if attempt["status"] is None else str(attempt["status"])
+    duration_ms = attempt["duration_ms"]
+    when = f"after {duration_ms} ms" if duration_ms < 1000 else f"after {duration_ms / 1000:.1f} s"
+    if attempt["failure"] is None:
+        first_ms = attempt["first_content_ms"]
+        first = "" if first_ms is None or first_ms == duration_ms else f", first content at {first_ms} ms"
+        return f"{status}, done {when}{first}"
+    return f"{status}, {attempt['failure'].replace('_', ' ')} {when}"
+
+
+def _bill(attempt: Json) -> str:
+    if attempt["unknown"]:
+        return "what it used is not known"
+    ours, theirs = attempt["cost_usd"], attempt.get("provider_cost_usd")
+    parts = [_tokens(attempt) + (" (estimated)" if attempt["estimated"] else "")]
+    parts.append("no price known" if ours is None else f"${ours} charged")
+    if theirs is not None:
+        parts.append(f"${theirs} to the provider")
+    return ", ".join(parts)
+
+
+def replay_words(replay: Json) -> str:
+    if replay["same"]:
+        return f"Made again from the entry alone, the choice is the same: {_order(replay['order'])}.\n"
+    return (
+        f"Made again from the entry alone, the choice is NOT the same: it was {_order(replay['kept'])}, "
+        f"and is {_order(replay['order'])}.\n"
+    )
+
+
+def _order(names: Sequence[str]) -> str:
+    return ", then ".join(names) or "nobody"

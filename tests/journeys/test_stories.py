@@ -1,0 +1,191 @@
+"""Why did my request go there: over HTTP for the team and the operator, and in words on the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from gateway.cli.main import main
+from gateway.ids import InferenceIds
+from gateway.journal.entries import Intent, decode_entry, frame, frames
+from tests.journeys.caller import ask
+from tests.journeys.conftest import Town
+from tests.journeys.gateway_process import ADMIN_KEY, GatewayProcess, until
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(town: Town, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """`gateway …` on the town's host: exit code, standard output, standard error."""
+    monkeypatch.setenv("GATEWAY_STATE_DIR", str(town.gateway.state_dir))
+    monkeypatch.setenv("GATEWAY_MAPPINGS", str(town.gateway.table_path))
+
+    def run(*words: str) -> tuple[int, str, str]:
+        code = main(words)
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def fallen_back(town: Town, **more: Any) -> str:
+    """A request that the second provider answered after the first could not; its inference id."""
+    town.first.next("503")
+    answer = ask(town.gateway, provider={"ignore": ["third"]}, max_tokens=100, **more)
+    assert answer.headers["x-gateway-attempts"] == "first:503,second:200"
+    return answer.headers["inference-id"]
+
+
+def story(gateway: GatewayProcess, path: str, key: str) -> dict[str, Any]:
+    """Once it has ended."""
+
+    def ended() -> dict[str, Any] | None:
+        answer = gateway.http.get(gateway.url + path, headers={"authorization": f"Bearer {key}"})
+        assert answer.status_code == 200, answer.text
+        found: dict[str, Any] = answer.json()
+        return found if found["finished"] else None
+
+    return until(ended, "the end of the story")
+
+
+def test_a_team_reads_why_its_request_went_where_it_went(town: Town) -> None:
+    inference_id = fallen_back(town, headers={"x-request-id": "mine"})
+
+    told = story(town.gateway, f"/v1/requests/{inference_id}", town.gateway.key())
+
+    assert told == story(town.gateway, "/v1/requests/mine", town.gateway.key())
+    assert (told["state"], told["cost_usd"], told["generation"]) == (
+        "answered",
+        "0.000205",
+        town.gateway.readyz()["generation"],
+    )
+    first, second = told["attempts"]
+    assert (first["provider"], first["status"], first["failure"]) == ("first", 503, "overloaded")
+    assert (second["provider"], second["status"], second["failure"]) == ("second", 200, None)
+    assert (second["prompt_tokens"], second["completion_tokens"], first["cost_usd"]) == (5, 100, "0")
+    assert told["at"] <= first["at"] <= second["at"]
+    decision = told["decision"]
+    assert (decision["policy"], decision["max_tokens"], decision["wishes"]) == ("preferred", 100, {"ignore": ["third"]})
+    assert [candidate["provider"] for candidate in decision["candidates"]] == ["first", "second"]
+    assert decision["candidates"][0]["price"] == {"input": "3", "output": "6"}
+    assert {"state", "in_flight", "first_content_ms", "tokens_per_s", "score"} <= decision["candidates"][0].keys()
+    assert decision["skipped"] == [{"provider": "third", "code": "wish", "reason": "in provider.ignore"}]
+    assert "provider_cost_usd" not in json.dumps(told)
+
+
+def test_an_operator_sees_what_the_provider_bills(town: Town) -> None:
+    told = story(town.gateway, f"/admin/v1/requests/{fallen_back(town)}", ADMIN_KEY)
+
+    assert [attempt["provider_cost_usd"] for attempt in told["attempts"]] == ["0", "0.000205"]
+
+
+def test_nobody_reads_another_teams_story(town: Town) -> None:
+    inference_id = fallen_back(town)
+    other = {"authorization": f"Bearer {town.gateway.key('ads')}"}
+
+    answer = town.gateway.http.get(f"{town.gateway.url}/v1/requests/{inference_id}", headers=other)
+
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "request_not_found")
+
+
+def test_the_command_line_tells_it_in_words(town: Town, command: Command) -> None:
+    inference_id = fallen_back(town, headers={"x-request-id": "mine-too"})
+    town.gateway.story(inference_id)
+
+    code, told, _ = command("explain", "--request", inference_id)
+
+    assert code == 0
+    for words in (
+        f"Request {inference_id}, which its caller calls mine-too",
+        "of team search",
+        "answered by second, the second that was asked",
+        "$0.000205 charged",
+        "Policy preferred, as the table says",
+        "up to 100 of an answer",
+        "Its field `provider` says ignore third.",
+        "1. first as chat: $3 in and $6 out a million tokens",
+        "-  third: in provider.ignore",
+        "first: 503, overloaded after",
+        "second: 200, done after",
+    ):
+        assert words in told
+    assert command("explain", "--request", "mine-too", "--team", "search")[1] == told
+    assert json.loads(command("explain", "--request", inference_id, "--json")[1])["inference_id"] == inference_id
+
+
+def test_the_choice_is_made_again_though_the_table_is_another_now(town: Town, command: Command) -> None:
+    inference_id = fallen_back(town)
+    town.gateway.story(inference_id)
+
+    code, told, _ = command("explain", "--request", inference_id, "--replay")
+
+    assert (code, told) == (0, "Made again from the entry alone, the choice is the same: first, then second.\n")
+
+
+def test_a_choice_that_was_not_made_is_exit_3(
+    town: Town, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inference_id = fallen_back(town)
+    town.gateway.story(inference_id)
+    # Another host's journal, in which somebody has put the other provider first.
+    folder = tmp_path / "journal" / "i_other"
+    folder.mkdir(parents=True)
+    (found,) = [one for one in intents(town.gateway.state_dir) if one.inference_id == inference_id]
+    forged = bytes(found.decision).replace(b'"c":[0,1]', b'"c":[1,0]')
+    (folder / "1.log").write_bytes(frame(with_decision(found, forged)))
+    (tmp_path / "store.db").symlink_to(town.gateway.state_dir / "store.db")
+    monkeypatch.setenv("GATEWAY_STATE_DIR", str(tmp_path))
+
+    code, told, _ = command("explain", "--request", inference_id, "--replay")
+    assert code == 3
+    assert "it was second, then first, and is first, then second" in told
+    assert json.loads(command("explain", "--request", inference_id, "--replay", "--json")[1])["replay"]["same"] is False
+
+    (folder / "1.log").unlink()
+    code, told, _ = command("explain", "--request", inference_id)
+    assert code == 0
+    assert "is not kept on this host" in told
+    assert "answered by second" in told
+    code, _, complaint = command("explain", "--request", inference_id, "--replay")
+    assert code == 1
+    assert "ask on the host that served it" in complaint
+
+
+def intents(state_dir: Path) -> list[Intent]:
+    return [
+        entry
+        for path in state_dir.glob("journal/*/*.log")
+        for one in frames(path.read_bytes())
+        if isinstance(one, tuple) and isinstance(entry := decode_entry(one[1]), Intent)
+    ]
+
+
+def with_decision(intent: Intent, decision: bytes) -> Intent:
+    return msgspec.structs.replace(intent, decision=msgspec.Raw(decision))
+
+
+@pytest.mark.parametrize("words", [("--request", InferenceIds().next()), ("--request", "nonsense"), ()])
+def test_what_there_is_not_is_a_clear_error(command: Command, words: tuple[str, ...]) -> None:
+    code, told, complaint = command("explain", *words)
+
+    assert (code, told) == (2, "")
+    assert complaint.startswith("gateway: ")
+    assert len(complaint.splitlines()) == 1
+
+
+def test_a_request_that_a_limit_refused_has_a_story(town: Town, command: Command) -> None:
+    team = {"budget": {"usd": "0.000001", "period": "day"}}
+    poor = {"authorization": f"Bearer {town.gateway.key('poor', **team)}"}
+
+    answer = ask(town.gateway, headers=poor)
+
+    assert answer.status_code == 402
+    code, told, _ = command("explain", "--request", answer.headers["inference-id"])
+    assert code == 0
+    assert "refused by a budget or a limit" in told
+    assert "A strict budget pays for it." in told
