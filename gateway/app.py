@@ -45,6 +45,7 @@ from gateway.store.base import Store, StoreAway, StoreUnfit
 from gateway.store.open import open_store
 from gateway.store.shipper import Shipper
 from gateway.table_watch import TableWatch
+from gateway.unpriced import UnpricedTokens
 from gateway.upstream.client import Door, HttpxDoor, PoolDoor
 from gateway.upstream.pool import Pool
 from gateway.web.admin import AdminServices, admin_routes
@@ -98,6 +99,7 @@ class Application:
             shipper=self._shipper,
             timezone=catalog.timezone,
             max_tokens_default=catalog.routing.max_tokens_default,
+            tell_unpriced=UnpricedTokens(self._metrics).tell,
         )
         self._door = self._open_door()
         self._service = Service(

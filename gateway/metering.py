@@ -61,7 +61,8 @@ class Opening(msgspec.Struct, frozen=True):
 
 
 class Meter:
-    """Opens bills. `timezone` and `max_tokens_default` follow the mapping table and may be set at a reload."""
+    """Opens bills. `timezone` and `max_tokens_default` follow the mapping table and may be set at a reload.
+    `tell_unpriced` hears of tokens that no price is for: the provider, and their classes with counts."""
 
     def __init__(
         self,
@@ -73,12 +74,14 @@ class Meter:
         timezone: str = "UTC",
         max_tokens_default: int = 8192,
         clock_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
+        tell_unpriced: Callable[[str, Sequence[tuple[str, int]]], None] = lambda _provider, _classes: None,
     ) -> None:
         self.journal = journal
         self.shipper = shipper
         self.estimator = estimator or Estimator()
         self.timezone = timezone
         self.max_tokens_default = max_tokens_default
+        self.tell_unpriced = tell_unpriced
         self.implausible_usages = 0
         self.unpriced_requests = 0
         self.journal_failures = 0
@@ -308,6 +311,8 @@ class Bill:
                 opening.hub_model, prompt_bytes=opening.prompt_bytes, text_chars=text_chars, usage=usage
             )
         booked = usage or self._estimate(text_chars)
+        if booked.unpriced:
+            meter.tell_unpriced(sent.provider, booked.unpriced)
         self._pending = answered(
             self._intent,
             sent.price,

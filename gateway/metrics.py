@@ -1,7 +1,8 @@
 """Every metric, in one list, with its labels spelled out.
 
-Labels are names of the mapping table, statuses and fixed words: nothing that a caller can choose freely. With several
-workers each writes to files that `exposition` adds up (PROMETHEUS_MULTIPROC_DIR, set by the supervisor).
+Labels are names of the mapping table, statuses and fixed words, and up to a hundred words of providers: nothing that a
+caller can choose freely. With several workers each writes to files that `exposition` adds up
+(PROMETHEUS_MULTIPROC_DIR, set by the supervisor).
 """
 
 from __future__ import annotations
@@ -86,6 +87,12 @@ class Metrics:
         )
         self.bad_entries = Counter(
             "gateway_bad_entries_total", "Damaged entries of adopted journals, which were kept aside.", registry=r
+        )
+        self.unpriced_tokens = Counter(
+            "gateway_unpriced_tokens_total",
+            "Tokens of classes that a provider counts apart and that no price is for.",
+            ["provider", "token_class"],
+            registry=r,
         )
         self._requests: dict[tuple[str, int], Counter] = {}
         self._attempts: dict[tuple[str, str], Counter] = {}

@@ -87,6 +87,8 @@ class Usage(Value, frozen=True):
     cached_tokens: int = 0
     reasoning_tokens: int = 0
     cache_write_tokens: int = 0
+    unpriced: tuple[tuple[str, int], ...] = ()
+    """Classes of tokens that were told apart and that no price of ours is for, with their counts: `audio_tokens`, …"""
 
     @property
     def total_tokens(self) -> int:

@@ -47,7 +47,11 @@ def header_list(headers: dict[str, str]) -> Headers:
 
 
 def usage_of(parts: list[int] | None) -> Usage | None:
-    return None if parts is None else Usage(*parts)
+    """Prompt and completion tokens, then the cached and the reasoning ones among them, as golden files tell them."""
+    if parts is None:
+        return None
+    prompt, completion, cached, reasoning = (*parts, 0, 0)[:4]
+    return Usage(prompt, completion, cached, reasoning)
 
 
 class Heard:
