@@ -160,11 +160,21 @@ class Admissions:
             self._renewing = None
 
     async def _admit(self, request: Admit) -> Admission | Refusal:
+        """The store's word. A caller who leaves takes back a question that was not asked yet, and waits for the answer
+        to one that was: its hold must be there before the close that ends it."""
         answer: asyncio.Future[Admission | Refusal] = asyncio.get_running_loop().create_future()
-        self._asking.append((request, answer))
+        question = (request, answer)
+        self._asking.append(question)
         if self._flight is None:
             self._flight = asyncio.get_running_loop().create_task(self._fly())
-        return await answer
+        try:
+            return await asyncio.shield(answer)
+        except asyncio.CancelledError:
+            if question in self._asking:
+                self._asking.remove(question)
+            else:
+                await asyncio.wait([answer])
+            raise
 
     async def _fly(self) -> None:
         """Asks until nobody waits. A task of its own, so that a caller who leaves takes nobody's answer along."""

@@ -175,6 +175,21 @@ class LedgerMachine(RuleBasedStateMachine):
 
         self.run(act())
 
+    @rule(number=st.integers(0, 9), who=st.sampled_from(("k_plain", "k_tight")), turns=st.integers(0, 8))
+    def leave_while_it_is_asked(self, number: int, who: str, turns: int) -> None:
+        """The caller hangs up after so many turns of the loop: before the question is sent, or before its answer."""
+        worker = self.worker(number)
+
+        async def act() -> None:
+            opened = asyncio.ensure_future(worker.meter.open(opening(PRINCIPALS[who], max_tokens=16)))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            opened.cancel()
+            with suppress(asyncio.CancelledError, BudgetExceeded, RateLimited, LedgerUnavailable):
+                worker.bills.append(await opened)
+
+        self.run(act())
+
     @rule(number=st.integers(0, 9), who=st.sampled_from(("k_plain", "k_tight")))
     def ask_until_refused(self, number: int, who: str) -> None:
         """Where a budget is full, whatever was forgotten shows."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gateway.admission import Admissions
 from gateway.config.catalog import Price
 from gateway.errors import BudgetExceeded, LedgerUnavailable, RateLimited
 from gateway.journal import writer as writing
@@ -16,7 +18,7 @@ from gateway.journal.entries import Intent, Sent, decode_entry, frames
 from gateway.journal.reader import closed_entries, read_state, segments
 from gateway.journal.writer import JournalFailed, JournalWriter
 from gateway.metering import Bill, Meter
-from gateway.records import ClosedEntry
+from gateway.records import Admission, Admit, ClosedEntry, Refusal
 from gateway.store.base import Store, StoreAway
 from gateway.store.open import open_store
 from gateway.store.shipper import Shipper
@@ -192,6 +194,19 @@ def test_a_zero_is_a_zero(tmp_path: Path) -> None:
     in_house(tmp_path, act)
 
 
+def test_tokens_of_a_class_that_no_price_is_for_are_told(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        told: list[object] = []
+        house.meter.tell_unpriced = lambda *words: told.append(words)
+        bill = await house.meter.open(opening())
+        bill.sent(offer())
+        win(bill, usage=Usage(100, 20, unpriced=(("audio_tokens", 7),)))
+        assert told == [("groq", (("audio_tokens", 7),))]
+        assert house.closed()[-1].charge_nano_usd == 74_800
+
+    in_house(tmp_path, act)
+
+
 def test_an_offer_without_a_price_is_charged_nothing_and_counted(tmp_path: Path) -> None:
     async def act(house: House) -> None:
         bill = await house.meter.open(opening())
@@ -305,6 +320,46 @@ def test_a_client_with_one_slot_never_meets_its_own_ghost(tmp_path: Path) -> Non
         assert bill.limit_headers["x-ratelimit-limit-requests"] == "100"
         assert bill.limit_headers["x-ratelimit-remaining-requests"] == "90"
         assert bill.limit_headers["x-ratelimit-reset-requests"].endswith("s")
+
+    in_house(tmp_path, act)
+
+
+class SlowStore:
+    """Admits when it is told to."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.asked, self.may_answer = asyncio.Event(), asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def admit(self, requests: Sequence[Admit]) -> list[Admission | Refusal]:
+        self.asked.set()
+        await self.may_answer.wait()
+        return await self._store.admit(requests)
+
+
+def test_who_leaves_while_the_store_is_asked_leaves_nothing_held(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        slow: Any = SlowStore(house.store)
+        house.meter.admissions = Admissions(slow)
+        who = limited(limits=Limits(concurrency=1))
+        first = asyncio.ensure_future(house.meter.open(opening(who)))
+        await slow.asked.wait()
+        second = asyncio.ensure_future(house.meter.open(opening(who)))  # which waits for the first one's answer
+        await asyncio.sleep(0)
+        for opened in (first, second):
+            opened.cancel()
+        # A close that did not wait for the answer would come before it now.
+        await asyncio.wait([first, second], timeout=0.01)
+        await house.meter.shipper.drain(5)
+        slow.may_answer.set()
+        await asyncio.wait([first, second])
+        assert (first.cancelled(), second.cancelled()) == (True, True)
+        await house.meter.shipper.drain(5)
+        bill = await house.meter.open(opening(who))
+        await bill.close(failed=True)
 
     in_house(tmp_path, act)
 
