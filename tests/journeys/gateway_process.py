@@ -222,7 +222,8 @@ def table_of(
     extra: Sequence[str] = (),
 ) -> str:
     """A mapping table in JSON, which is YAML. `providers`: base URLs by name, spoken to in OpenAI's own form.
-    `models`: rows by hub model and provider; by default all providers serve `acme/chat` as `chat`."""
+    `models`: rows by hub model and provider, a field of None left out; by default all providers serve `acme/chat` as
+    `chat`."""
     row = {"providerModelId": "chat", "task": "conversational", "status": "live", "pricing": PRICE}
     rows = models or {"acme/chat": {name: {} for name in providers}}
     document = {
@@ -237,7 +238,12 @@ def table_of(
             for name, url in providers.items()
         },
         "models": {
-            model: {"providersMapping": {name: {**row, **fields} for name, fields in offers.items()}}
+            model: {
+                "providersMapping": {
+                    name: {field: value for field, value in {**row, **fields}.items() if value is not None}
+                    for name, fields in offers.items()
+                }
+            }
             for model, offers in rows.items()
         },
         "aliases": {"default": next(iter(rows))},
