@@ -102,9 +102,8 @@ class Application:
             tell_unpriced=UnpricedTokens(self._metrics).tell,
         )
         self._door = self._open_door()
-        self._service = Service(
-            catalog, self._meter, Exchange(self._door), on_attempt=self._on_attempt, metrics=self._metrics
-        )
+        exchange = Exchange(self._door, on_skipped=self._metrics.count_skipped)
+        self._service = Service(catalog, self._meter, exchange, on_attempt=self._on_attempt, metrics=self._metrics)
         self._authenticator = Authenticator(self._store)
         self._reports = Reports(
             self._store,

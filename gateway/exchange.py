@@ -26,6 +26,8 @@ AFTER_FINISH_S: Final = 2.0
 
 OnHead = Callable[[int], None]
 """Told the status of an answer as soon as it is there, unless the whole answer is there with it."""
+OnSkipped = Callable[[str, int], None]
+"""Told how many malformed events of a provider's stream were passed over, where there were any."""
 
 
 DROPPED_NAMES_MAX: Final = 20
@@ -65,6 +67,7 @@ class LiveStream:
         "_between_s",
         "_content_due_s",
         "_deadline_s",
+        "_on_skipped",
         "_response",
         "dropped",
         "ended",
@@ -82,6 +85,7 @@ class LiveStream:
         dropped: tuple[str, ...],
         deadline_s: float,
         first_due_s: float,
+        on_skipped: OnSkipped,
     ) -> None:
         self.offer = offer
         self.reader = reader
@@ -93,6 +97,7 @@ class LiveStream:
         self._deadline_s = deadline_s
         self._content_due_s = first_due_s
         self._between_s = offer.provider.timeouts.between_tokens_s
+        self._on_skipped = on_skipped
 
     async def read(self) -> list[Delta]:
         """The next deltas; an empty list for bytes that held none. `ended` is set with the last.
@@ -124,19 +129,22 @@ class LiveStream:
             self.ended = True
             return reader.finish()
         deltas = reader.feed(data)
-        if reader.done:
-            self.ended = True
-            return deltas
         if reader.failure is not None:
             if not deltas:
                 raise reader.failure
+            return deltas
+        if reader.done:
+            self.ended = True
             return deltas
         if reader.finished:
             self._content_due_s = time.monotonic() + AFTER_FINISH_S
         else:
             for delta in deltas:
                 if delta.has_content:
-                    self._content_due_s = time.monotonic() + self._between_s
+                    now_s = time.monotonic()
+                    if now_s >= self._deadline_s:
+                        raise ProviderFailure(FailureKind.TIMEOUT, "the answer did not end in time", status=200)
+                    self._content_due_s = now_s + self._between_s
                     break
         return deltas
 
@@ -156,15 +164,20 @@ class LiveStream:
         return max(0.0, self._deadline_s - time.monotonic())
 
     def close(self) -> None:
-        """Hangs up on the provider, at once, unless its answer is complete."""
+        """Hangs up on the provider, at once, unless its answer is complete. Idempotent."""
         self._response.close()
+        reader = self.reader
+        if reader.skipped_events:
+            self._on_skipped(self.offer.provider.name, reader.skipped_events)
+            reader.skipped_events = 0
 
 
 class Exchange:
     """Sends calls through the door. Holds no state of its own."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, *, on_skipped: OnSkipped) -> None:
         self._door = door
+        self._on_skipped = on_skipped
 
     async def send(
         self, offer: Offer, request: ChatRequest, attempt_id: str, deadline_s: float, on_head: OnHead
@@ -181,7 +194,7 @@ class Exchange:
             if response.status != 200:
                 raise await _failure(offer, response)
             try:
-                reply = await _whole_reply(adapter, request, response, due_s)
+                reply = await _whole_reply(adapter, request, response, due_s, timeouts.between_tokens_s)
             except ProviderFailure as failure:
                 failure.status = failure.status or 200
                 raise
@@ -200,12 +213,14 @@ class Exchange:
         deadline_s = min(deadline_s, started_s + timeouts.total_s)
         first_due_s = min(deadline_s, started_s + timeouts.first_token_s)
         response = await self._door.post(call, attempt_id, timeouts, first_due_s)
+        dropped = named(call.dropped) if call.dropped else ()
+        live = LiveStream(
+            offer, adapter.open_stream(request), response, dropped, deadline_s, first_due_s, self._on_skipped
+        )
         try:
             on_head(response.status)
             if response.status != 200:
                 raise await _failure(offer, response)
-            dropped = named(call.dropped) if call.dropped else ()
-            live = LiveStream(offer, adapter.open_stream(request), response, dropped, deadline_s, first_due_s)
             first = live.first
             has_content = False
             while not has_content and not live.ended:
@@ -217,26 +232,32 @@ class Exchange:
             live.first_content_ms = (time.monotonic() - started_s) * 1000
         except ProviderFailure as failure:
             failure.status = failure.status or 200
-            response.close()
+            live.close()
             raise
         except BaseException:
-            response.close()
+            live.close()
             raise
         return live
 
 
-async def _whole_reply(adapter: Adapter, request: ChatRequest, response: UpstreamResponse, due_s: float) -> Reply:
-    """The answer, before `due_s`. Where the body breaks off, the failure says what the part that came is worth: the
-    provider will bill it."""
+async def _whole_reply(
+    adapter: Adapter, request: ChatRequest, response: UpstreamResponse, due_s: float, between_s: float
+) -> Reply:
+    """The answer, before `due_s`; once it has begun it may not fall silent for `between_s`. Where the body breaks off,
+    the failure says what the part that came is worth: the provider will bill it."""
     parts: list[bytes] = []
     bytes_left = REPLY_BYTES_MAX
+    begun = False
     try:
         while (chunk := response.take_now()) != b"":
             if chunk is None:
                 # What is left of the time is left of it for the next read, too: a drip does not earn more.
-                response.read_timeout_s = max(0.001, due_s - time.monotonic())
+                left_s = due_s - time.monotonic()
+                response.read_timeout_s = max(0.001, min(between_s, left_s) if begun else left_s)
                 await response.arrival()
                 continue
+            # Blanks before the answer are a provider's way to say that it is at work.
+            begun = begun or not chunk.isspace()
             parts.append(chunk)
             bytes_left -= len(chunk)
             if bytes_left < 0:

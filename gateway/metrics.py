@@ -48,6 +48,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=r,
         )
+        self.skipped_events = Counter(
+            "gateway_stream_events_skipped_total",
+            "Malformed events that were passed over in providers' streams.",
+            ["provider"],
+            registry=r,
+        )
         self.tokens = Counter("gateway_tokens_total", "Tokens answered, by kind.", ["provider", "kind"], registry=r)
         self.in_flight = Gauge(
             "gateway_in_flight_requests",
@@ -118,6 +124,9 @@ class Metrics:
         if histogram is None:
             histogram = self._attempt_seconds[provider] = self.attempt_seconds.labels(provider)
         histogram.observe(seconds)
+
+    def count_skipped(self, provider: str, events: int) -> None:
+        self.skipped_events.labels(provider).inc(events)
 
     def exposition(self) -> bytes:
         """The Prometheus text form: of all workers where there are several."""

@@ -276,6 +276,7 @@ class Service:
                     )
             await bill.close(failed=True)
             raise
+        self.book.answering(live.offer)
         self._on_attempt(live.offer.provider.name, walk.attempts[-1])
         return Streamed(plan, bill, walk.attempts, live, self.book, started_s)
 

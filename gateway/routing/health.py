@@ -10,6 +10,7 @@ The breaker of an offer is a table of transitions:
     half open  the probe is taken                             half open, nobody else admitted
     half open  the probe succeeds                             closed, window forgotten
     half open  the probe fails                                open again
+    half open  the probe, a stream, gives its first content   half open, free again
     half open  the probe is given back (its caller left)      half open, free again
 
 A window is `breaker.window_s` of one-second buckets. Times are monotonic seconds, given by the caller; this module
@@ -166,6 +167,10 @@ class HealthBook:
         if health.state is not State.CLOSED:
             health.state = State.HALF_OPEN
             health.probing = True
+
+    def answering(self, offer: Offer) -> None:
+        """A stream has given its first content. Its end may be minutes away: who comes meanwhile may probe, too."""
+        self._of(offer).probing = False
 
     def _end(self, offer: Offer) -> _OfferHealth:
         health = self._of(offer)

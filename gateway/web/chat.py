@@ -54,6 +54,8 @@ ROUTE: Final = "chat"
 IDEMPOTENCY_KEY: Final = b"idempotency-key"
 REPLAYED: Final = (b"idempotent-replayed", b"true")
 """Stands with an answer that was given before."""
+UNREAD_S: Final = 0.5
+"""The deadline is the provider's to keep; a caller who does not read gets this much longer."""
 
 
 class ChatEndpoint:
@@ -261,7 +263,7 @@ class _Exchange:
                 head = [*head, *streamed.headers()]
                 await self._send({"type": "http.response.start", "status": 200, "headers": head})
                 self._status = 200
-            async with asyncio.timeout(streamed.live.left_s):
+            async with asyncio.timeout(streamed.live.left_s + UNREAD_S):
                 # In a task of its own: each chunk then wakes six coroutines and not twelve, which are cold in any
                 # cache when hundreds of streams take turns.
                 await asyncio.ensure_future(self._relay(streamed, watch, wants_usage=call.ask.request.wants_usage))

@@ -29,19 +29,22 @@ Faults (N, S, P are numbers; S may be 5s, 200ms or 5):
               400-context, 400-filter, html-502, error-200 (status 200, error body)
   connection  refuse (FIN, no answer), reset (RST, no answer), reset-in-body, stale-keepalive
               (answers, then drops the idle connection 50 ms later without having said so)
-  time        hang, hang-after-headers, hang-after-N-chunks, slow-ttft-S, slow-headers,
+  time        hang, hang-after-headers, hang-in-body, hang-after-N-chunks, slow-ttft-S, slow-headers,
               slow-drip or slow-drip-S (one byte at a time), gap-S (pause between chunks),
-              slow-usage-S (pause between the finish_reason and the usage)
+              slow-usage-S (pause between the finish_reason and the usage), drip-after-N-chunks
+              (one byte each 20 ms from there on), chatter or chatter-after-N-chunks (comments and
+              role chunks in the place of any further content)
   cut         cut-after-N-chunks (FIN), rst-after-N-chunks, cut-mid-event, cut-before-usage,
-              no-done (all there but [DONE]), truncated-json
+              no-done (all there but [DONE]), no-finish (no finish_reason), truncated-json
   usage       no-usage, usage-null, usage-zero, usage-negative, usage-string, usage-float,
               usage-huge, usage-nan, usage-partial, usage-bad-total, usage-in-every-chunk
               (cumulative), usage-twice, usage-conflict (two values, the last is right),
               usage-with-finish (in the chunk with finish_reason), usage-first, usage-always
               (also where the caller did not ask for it)
   body        empty-body, empty-stream, only-done, invalid-json, deep-json, huge-line or
-              huge-line-N (MiB), endless, null-content, unknown-fields, json-for-stream,
-              stream-for-json, wrong-type (content-type)
+              huge-line-N (MiB; the second word of a stream), huge-first-N (the first), endless,
+              null-content, unknown-fields, json-for-stream, stream-for-json, wrong-type
+              (content-type)
   framing     wrong-content-length (too long), short-content-length, no-length (ends by FIN),
               bad-chunk, two-lengths, early-hints (103 first)
   sse         malformed-sse, sse-crlf, sse-cr, sse-bom, sse-comments, sse-no-space,
@@ -247,6 +250,7 @@ class Answer:
         self.generated = self.sent = self.nbytes = 0
         self.usage = None
         self.charge = False  # whether a provider would charge for it
+        self.dripping = False
         self.status = 0
         self.req: dict = {}
         with contextlib.suppress(ValueError, RecursionError):
@@ -372,8 +376,8 @@ class Answer:
         if self.gone():
             raise Gone("client_gone")
         step = self.plan.match(r"slow-drip(?:-(.+))?") if hasattr(self, "plan") else None
-        if step:
-            gap = seconds(step[1]) if step[1] else 0.05
+        if step or self.dripping:
+            gap = 0.02 if not step else seconds(step[1]) if step[1] else 0.05
             for i in range(len(data)):
                 self.writer.write(data[i:i + 1])
                 await self.writer.drain()
@@ -400,6 +404,14 @@ class Answer:
         while time.monotonic() < end and not self.gone():
             await asyncio.sleep(0.02)
         raise Gone("client_gone" if self.gone() else "hang")
+
+    async def chatter(self) -> None:
+        """Busy with saying nothing, until the caller hangs up."""
+        self.charge = True
+        while True:
+            await self.raw(b": still here\n\n")
+            await self.event(self.chunk({"role": "assistant", "content": ""}))
+            await self.wait(0.05)
 
     def rst(self) -> None:
         with contextlib.suppress(OSError, AttributeError):
@@ -469,6 +481,9 @@ class Answer:
                 headers.append(("Content-Length", str(length + 7)))
         await self.head(status, headers)
         if p.has("hang-after-headers"):
+            await self.until_gone()
+        if p.has("hang-in-body"):
+            await self.put(send[:len(send) // 2])
             await self.until_gone()
         if p.has("reset-in-body"):
             await self.put(send[:len(send) // 2])
@@ -691,6 +706,8 @@ class Answer:
         cut = p.num(r"cut-after-(\d+)-chunks?")
         rst = p.num(r"rst-after-(\d+)-chunks?")
         hang = p.num(r"hang-after-(\d+)-chunks?")
+        drip = p.num(r"drip-after-(\d+)-chunks?")
+        chatter = 0 if p.has("chatter") else p.num(r"chatter-after-(\d+)-chunks?")
         err = p.num(r"error-in-stream(?:-after-(\d+))?") if p.match(
             r"error-in-stream-after-\d+") else (2 if p.has("error-in-stream") else None)
         total = 10 ** 6 if p.has("endless") else self.tokens
@@ -702,6 +719,9 @@ class Answer:
                 self.rst()
             if hang is not None and i >= hang:
                 await self.until_gone()
+            self.dripping = drip is not None and i >= drip
+            if chatter is not None and i >= chatter:
+                await self.chatter()
             if err is not None and i >= err:
                 await self.event(self.error(500, "server_error", "made up failure in stream"))
                 return await self.finish()
@@ -716,8 +736,9 @@ class Answer:
                 await self.raw(b'data: {"choices":[{"index":0,"delta":{"content":"\xff\xc3"}}]}\n\n')
             if p.has("sse-comments"):
                 await self.raw(b": keep-alive %d\n\n" % i)
-            huge = p.match(r"huge-line(?:-(\d+))?")
-            piece = "x" * (int(huge[1] or 8) << 20) if huge and i == 1 else (
+            huge = p.match(r"huge-line(?:-(\d+))?") if i == 1 else (
+                p.match(r"huge-first-(\d+)") if i == 0 else None)
+            piece = "x" * (int(huge[1] or 8) << 20) if huge else (
                 (" " if i else "") + self.word(i))
             self.generated += self.n
             self.charge = True
@@ -745,7 +766,7 @@ class Answer:
         finish = ("tool_calls" if p.has("tool-calls") else
                   "length" if p.has("finish-length") else "stop")
         with_finish = p.has("usage-with-finish", "usage-in-every-chunk")
-        for choice in range(self.n):
+        for choice in range(0 if p.has("no-finish") else self.n):
             await self.event(self.chunk({}, index=choice, finish=finish, text="",
                                         usage=usage if with_finish else MISSING))
         if p.has("cut-before-usage"):

@@ -32,7 +32,8 @@ class Town:
 
 
 @pytest.fixture(scope="module")
-def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
+def standing(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Town]:
+    """A module may name other time-outs than the usual ones in `TOWN_TIMEOUTS`."""
     with ExitStack() as stack:
         first, second, third = (stack.enter_context(FaultProvider()) for _ in range(3))
         table = table_of(
@@ -45,6 +46,7 @@ def standing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
                 },
                 "acme/alone": {"first": {}},
             },
+            timeouts=getattr(request.module, "TOWN_TIMEOUTS", None),
         )
         gateway = stack.enter_context(running(tmp_path_factory.mktemp("town"), table))
         for provider in (first, second, third):

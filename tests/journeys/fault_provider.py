@@ -117,6 +117,12 @@ class FaultProvider:
                 if not self.truth.changed.wait(deadline_s - time.monotonic()):
                     raise AssertionError(f"no end of {inference_id} in {json.dumps(mine)}")
 
+    def asked_at_s(self, inference_id: str) -> float:
+        """When the request's first attempt here arrived, as `time.time` has it."""
+        with self.truth.changed:
+            begun = (r for r in self.truth.records if r["ev"] == "begin" and r["rid"].startswith(inference_id + "."))
+            return min(float(record["t"]) for record in begun)
+
     def leaks(self) -> list[str]:
         with self.truth.changed:
             return [name for record in self.truth.records for name in record["leaks"]]

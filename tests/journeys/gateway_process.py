@@ -171,6 +171,19 @@ class GatewayProcess:
 
         return self.with_store(bounded)
 
+    def told(self, inference_id: str, team: str = "search") -> dict[str, Any]:
+        """GET /v1/requests/{id}: the same as its team is told it."""
+        body: dict[str, Any] = self.http.get(
+            f"{self.url}/v1/requests/{inference_id}", headers=self.headers(team)
+        ).json()
+        return body
+
+    def metric(self, line: str) -> float:
+        """The value of one line of /metrics, such as `gateway_in_flight_requests`; 0 where there is none."""
+        text = self.http.get(f"{self.url}/metrics").text
+        found = re.search(rf"^{re.escape(line)} (\S+)$", text, re.MULTILINE)
+        return float(found[1]) if found else 0.0
+
     def export(self) -> list[dict[str, Any]]:
         """`gateway usage export`, as an accountant would call it."""
         return [json.loads(line) for line in self.command("usage", "export", "--format", "jsonl").splitlines()]

@@ -50,7 +50,7 @@ FALLS_BACK_STREAM = {
     **FALLS_BACK,
     "empty-body": "truncated",
     "empty-stream": "truncated",
-    "only-done": "unreadable",
+    "only-done": "truncated",
     "json-for-stream": "unreadable",
     "cut-after-0-chunks": "truncated",
     "rst-after-0-chunks": "truncated",

@@ -82,6 +82,17 @@ def test_a_probe_whose_caller_left_is_given_back() -> None:
     assert book.look(A, 16).ready
 
 
+def test_a_probe_that_flows_is_given_back_and_still_closes_at_its_end() -> None:
+    book = book_of("xxxxx")
+    book.look(A, 16)
+    book.begin(A)
+    book.answering(A)
+    assert book.look(A, 16).ready
+    assert state(book, 16) == "half_open"
+    book.succeed(A, 90)
+    assert state(book, 90) == "closed"
+
+
 def test_nobody_is_lost_count_of() -> None:
     book = HealthBook(OPENS)
     chance = random.Random(7)
