@@ -15,6 +15,7 @@ from gateway.cli import (
     invoice,
     journal,
     mappings,
+    plan,
     reconcile,
     serve,
     store,
@@ -24,7 +25,7 @@ from gateway.cli import (
 from gateway.cli.failure import CliFailure
 from gateway.config.settings import table
 
-_MODULES = (demo, serve, config, doctor, explain, tenants, usage, invoice, reconcile, journal, store, mappings)
+_MODULES = (demo, serve, config, doctor, explain, plan, tenants, usage, invoice, reconcile, journal, store, mappings)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gateway.journal.entries import Intent, Open, Refused, decode_entry
-from gateway.journal.reader import closed_entries, first_entry, payloads, segments
+from gateway.journal.entries import Intent, Open, Refused, closed_of, decode_entry, is_closed
+from gateway.journal.reader import closed_entries, first_entry, holds, payloads, segments
 from gateway.records import ClosedEntry
 
 CLOCKS_MS: Final = 3_600_000
 """A request's own time and the host's clock are at most this far apart."""
+_BEGINNINGS: Final = (b'{"e":"intent"', b'{"e":"refused"')
+"""What all others are not decoded for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,27 @@ class LocalJournals:
             except FileNotFoundError:
                 continue
 
+    def requests(self, from_ms: int) -> Iterator[Intent | Refused | ClosedEntry]:
+        """How requests that were admitted since then began and ended, each journal's in the order in which it was
+        written. Bad frames are passed over."""
+        for path in self._segments(from_ms):
+            try:
+                for payload in payloads(path):
+                    if is_closed(payload):
+                        yield closed_of(payload)
+                    elif payload.startswith(_BEGINNINGS) and isinstance(
+                        entry := decode_entry(payload), Intent | Refused
+                    ):
+                        yield entry
+            except FileNotFoundError:
+                continue
+
     def begun(self, inference_id: str, at_ms: int) -> Begun | None:
         """A request that began at about this time; None where no journal here has it."""
         wanted = inference_id.encode()
         for path in self._segments(at_ms - CLOCKS_MS):
             try:
-                if _begins_ms(path) > at_ms + CLOCKS_MS or wanted not in path.read_bytes():
+                if _begins_ms(path) > at_ms + CLOCKS_MS or not holds(path, wanted):
                     continue
                 # Looked for as text first: decoding every entry of a day would take minutes.
                 found = [decode_entry(payload) for payload in payloads(path) if wanted in payload]

@@ -158,6 +158,11 @@ def payloads(path: Path) -> Iterator[bytes]:
     return _payloads(path, [])
 
 
+def holds(path: Path, text: bytes) -> bool:
+    """Whether a segment holds a text anywhere, found without looking at its frames. Raises OSError."""
+    return text in path.read_bytes()
+
+
 def first_entry(path: Path) -> Entry | None:
     """The entry that a segment begins with; None where there is none. Reads no further."""
     with path.open("rb") as stream:

@@ -22,14 +22,7 @@ class Resolved:
 
 def resolve(ask: Ask, catalog: Catalog) -> Resolved:
     """The model behind a name, an alias or either with a suffix. NotFound says what would be right."""
-    name = catalog.aliases.get(ask.model, ask.model)
-    model = catalog.models.get(name)
-    if model is None:
-        known = [*catalog.models, *catalog.aliases]
-        raise NotFound(
-            f"The model {ask.model!r} does not exist here.{did_you_mean(ask.model, known)} GET /v1/models lists all.",
-            param="model",
-        )
+    model = model_named(ask.model, catalog)
     suffix = ask.suffix
     if suffix is None:
         return Resolved(model)
@@ -45,6 +38,18 @@ def resolve(ask: Ask, catalog: Catalog) -> Resolved:
         f"{suffix!r} {what} {model.id}; the suffixes are {', '.join(good)}.{did_you_mean(suffix, good)}",
         param="model",
     )
+
+
+def model_named(name: str, catalog: Catalog) -> Model:
+    """The model of an id or an alias. NotFound suggests near names."""
+    model = catalog.models.get(catalog.aliases.get(name, name))
+    if model is None:
+        known = [*catalog.models, *catalog.aliases]
+        raise NotFound(
+            f"The model {name!r} does not exist here.{did_you_mean(name, known)} GET /v1/models lists all.",
+            param="model",
+        )
+    return model
 
 
 def pin(ask: Ask, provider: str, catalog: Catalog) -> Ask:

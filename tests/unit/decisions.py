@@ -22,6 +22,11 @@ DAY = "2026-11-24"
 
 
 def random_plans(count: int, seed: int) -> Iterator[Plan]:
+    return (plan for plan, _ in random_routes(count, seed))
+
+
+def random_routes(count: int, seed: int) -> Iterator[tuple[Plan, Offerings]]:
+    """Each with what its table offers."""
     rng = random.Random(seed)
     offerings = Offerings(_catalog(rng))
     for number in range(count):
@@ -34,7 +39,7 @@ def random_plans(count: int, seed: int) -> Iterator[Plan]:
             return seen[one.provider.name]
 
         resolved = resolve(ask, offerings.catalog)
-        yield make_plan(ask, resolved, offerings, _principal(rng), look, day=DAY, draw=rng.random())
+        yield make_plan(ask, resolved, offerings, _principal(rng), look, day=DAY, draw=rng.random()), offerings
 
 
 def _some(rng: random.Random, chance: float = 0.15) -> tuple[str, ...]:
