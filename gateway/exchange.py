@@ -12,9 +12,10 @@ from typing import Final
 
 from gateway.config.catalog import Offer
 from gateway.upstream.client import Door, UpstreamResponse, failure_of
+from gateway.upstream.content_type import EVENT_STREAM, JSON, other_type
 from gateway.upstream.faults import UpstreamFault
 from providers.base import Adapter, StreamReader
-from providers.wire import ChatRequest, Delta, FailureKind, ProviderFailure, Reply
+from providers.wire import ChatRequest, Delta, FailureKind, ProviderFailure, Reply, Usage
 
 REPLY_BYTES_MAX: Final = 32 << 20
 ERROR_BODY_BYTES_MAX: Final = 64 << 10
@@ -229,6 +230,9 @@ class Exchange:
                 has_content = any(delta.has_content for delta in deltas)
             if not any(delta.has_content or delta.has_finish for delta in first):
                 raise ProviderFailure(FailureKind.UNREADABLE, "the stream ended without an answer", status=200)
+            said = other_type(response.headers, EVENT_STREAM)
+            if said is not None:
+                raise _mislabelled(said, live.reader.usage, sum(delta.text_chars for delta in first))
             live.first_content_ms = (time.monotonic() - started_s) * 1000
         except ProviderFailure as failure:
             failure.status = failure.status or 200
@@ -264,21 +268,33 @@ async def _whole_reply(
                 raise ProviderFailure(FailureKind.UNREADABLE, f"the answer is longer than {REPLY_BYTES_MAX} bytes")
     except (ProviderFailure, UpstreamFault) as error:
         failure = failure_of(error)
+        # Bytes that cannot be decoded are something written, too.
+        came = bool(parts) or failure.kind is FailureKind.UNREADABLE
         try:
             partial = adapter.parse_reply(request, b"".join(parts))
         except ProviderFailure as seen:
-            failure.usage, failure.text_chars = seen.usage, seen.text_chars or int(bool(parts))
+            failure.usage, failure.text_chars = seen.usage, seen.text_chars or int(came)
         else:
             failure.usage, failure.text_chars = partial.usage, partial.text_chars
         raise failure from error
     body = parts[0] if len(parts) == 1 else b"".join(parts)
     try:
-        return adapter.parse_reply(request, body)
+        reply = adapter.parse_reply(request, body)
     except ProviderFailure as failure:
         if failure.kind is FailureKind.UNREADABLE:
             # Somebody wrote something: where no text can be seen in it, it still was not for nothing.
             failure.text_chars = failure.text_chars or int(bool(body))
         raise
+    said = other_type(response.headers, JSON)
+    if said is not None:
+        raise _mislabelled(said, reply.usage, reply.text_chars)
+    return reply
+
+
+def _mislabelled(said: str, usage: Usage | None, text_chars: int) -> ProviderFailure:
+    """An answer that says to be something else is none, whatever can be read in it."""
+    message = f"the answer is labelled {said}"
+    return ProviderFailure(FailureKind.UNREADABLE, message, status=200, usage=usage, text_chars=text_chars)
 
 
 async def _failure(offer: Offer, response: UpstreamResponse) -> ProviderFailure:

@@ -78,6 +78,7 @@ _CODES: Final[Mapping[str, FailureKind]] = {
 }
 
 _STATUSES: Final[Mapping[int, FailureKind]] = {
+    400: FailureKind.BAD_REQUEST,
     401: FailureKind.AUTH,
     402: FailureKind.PAYMENT,
     403: FailureKind.FORBIDDEN,
@@ -86,6 +87,7 @@ _STATUSES: Final[Mapping[int, FailureKind]] = {
     409: FailureKind.CONFLICT,
     410: FailureKind.NOT_FOUND,
     413: FailureKind.TOO_LARGE,
+    422: FailureKind.BAD_REQUEST,
     429: FailureKind.RATE_LIMITED,
     # The provider says that its own client left: a fault between us and it, not of the request.
     499: FailureKind.SERVER_ERROR,
@@ -124,8 +126,7 @@ def kind_of_error(rules: FailureRules, status: int | None, error: ErrorBody) -> 
 def _kind_of_status(status: int) -> FailureKind:
     if status in _STATUSES:
         return _STATUSES[status]
-    if 400 <= status < 500:
-        return FailureKind.BAD_REQUEST
+    # Any other 4xx is about the way we asked (a wrong path, a form that is not taken there), not about the request.
     return FailureKind.SERVER_ERROR if 500 <= status < 600 else FailureKind.UNREADABLE
 
 

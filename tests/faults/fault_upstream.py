@@ -26,7 +26,7 @@ Faults (N, S, P are numbers; S may be 5s, 200ms or 5):
 
   status      500 503 400 401 403 404 408 413 422 429 ... any status; 429-retry-after-S,
               429-retry-after-date, 429-retry-after-bogus, 429-retry-after-ms-N, 429-quota,
-              400-context, 400-filter, html-502, error-200 (status 200, error body)
+              400-context, 400-filter, 400-code-NAME, html-502, error-200 (status 200, error body)
   connection  refuse (FIN, no answer), reset (RST, no answer), reset-in-body, stale-keepalive
               (answers, then drops the idle connection 50 ms later without having said so)
   time        hang, hang-after-headers, hang-in-body, hang-after-N-chunks, slow-ttft-S, slow-headers,
@@ -532,8 +532,8 @@ class Answer:
         m = p.match(r"([2-5]\d\d)(?:-(.+))?")
         if m:
             await self.act_status(int(m[1]), m[2] or "")
-        elif p.has("html-502"):
-            await self.reply(502, b"<html><head><title>502 Bad Gateway</title></head><body>"
+        elif p.match(r"html-(\d+)"):
+            await self.reply(p.num(r"html-(\d+)"), b"<html><head><title>502 Bad Gateway</title></head><body>"
                                   b"<center><h1>502 Bad Gateway</h1></center></body></html>",
                              "text/html")
         elif p.has("error-200"):
@@ -566,6 +566,8 @@ class Answer:
         elif detail == "quota":
             kind = code = "insufficient_quota"
             text = "You exceeded your current quota"
+        elif detail.startswith("code-"):
+            kind = code = detail[5:]
         elif detail == "context":
             code, text = "context_length_exceeded", "maximum context length is 8 tokens"
         elif detail == "filter":

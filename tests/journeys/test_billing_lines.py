@@ -122,6 +122,12 @@ ELSEWHERE: Final = {
         "tests/unit/test_metering.py::test_a_strict_budget_holds_the_worst_and_charges_what_it_was"
     ),
     "an answer of an offer without a price": f"{_OWN}test_an_offer_without_a_price",
+    "a 200 that broke off, cannot be read, or is labelled as something else": (
+        "tests/journeys/test_policy_table.py::test_it_goes_on_to_the_next"
+    ),
+    "the same again, from the store, for its `Idempotency-Key`": (
+        "tests/journeys/test_idempotency.py::test_the_same_answer_twice_is_asked_for_and_charged_once"
+    ),
     "nobody listened": f"{_OWN}test_nobody_listened",
     "an error event after comments that kept the connection open": f"{_OWN}test_an_error_event_after_comments",
     "our process died after content had gone out": (

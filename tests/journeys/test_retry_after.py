@@ -8,17 +8,6 @@ from tests.journeys.caller import ask, listen
 from tests.journeys.conftest import Town
 
 
-def test_a_short_wait_is_waited_out_exactly_once(town: Town) -> None:
-    town.first.next("429-retry-after-1")
-    begun_s = time.monotonic()
-
-    answer = ask(town.gateway)
-
-    assert 1 <= time.monotonic() - begun_s < 1.5
-    assert answer.headers["x-gateway-attempts"] == "first:429,first:200"
-    assert town.asked == (2, 0, 0)
-
-
 def test_who_says_wait_twice_is_left_for_the_next(town: Town) -> None:
     town.first.next("429-retry-after-1", "429-retry-after-1")
 

@@ -18,7 +18,6 @@ ODD_STREAMS = [
     "sse-events",
     "sse-one-write",
     "gzip-stream",
-    "wrong-type",
     "early-hints",
     "malformed-sse",
     "unknown-fields",

@@ -67,8 +67,8 @@ def test_any_message_is_short_and_of_one_line(said: str) -> None:
     ("status", "kind"),
     [
         (302, "unreadable"), (400, "bad_request"), (401, "auth"), (402, "payment"), (403, "forbidden"),
-        (404, "not_found"), (405, "bad_request"), (406, "bad_request"), (408, "timeout"), (409, "conflict"),
-        (413, "too_large"), (415, "bad_request"), (422, "bad_request"), (429, "rate_limited"), (418, "bad_request"),
+        (404, "not_found"), (405, "unreadable"), (406, "unreadable"), (408, "timeout"), (409, "conflict"),
+        (413, "too_large"), (415, "unreadable"), (422, "bad_request"), (429, "rate_limited"), (451, "unreadable"),
         (500, "server_error"), (501, "server_error"), (502, "server_error"), (503, "overloaded"), (504, "timeout"),
         (524, "timeout"), (529, "overloaded"), (599, "server_error"),
     ],
