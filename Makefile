@@ -18,7 +18,7 @@ test: ## the tests; make test ARGS="tests/unit -k money"
 races: $(BIN)/python ## 500 callers at once where there is room for seven, two hundred times; make races ARGS="--runs 20"
 	$(BIN)/python -m tests.races $(ARGS)
 
-chaos: $(BIN)/python ## kill, freeze and set back everything for ten minutes, and judge; make chaos ARGS="--seconds 60"
+chaos: $(BIN)/python ## kill, freeze and set back everything for ten minutes, and judge; ARGS="--seconds 60" or "--outages 60"
 	$(BIN)/python -m tests.chaos $(ARGS)
 
 lint: $(BIN)/ruff ## ruff's rules and format
