@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import shutil
-import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
@@ -24,11 +22,6 @@ from gateway.outcomes import Outcome, abandoned, closed_entry
 from gateway.store.base import Ledger, StoreAway
 
 ADOPT_EVERY_S: Final = 10.0
-KEPT_S: Final = 24 * 3600.0
-KEPT_BYTES_MAX: Final = 4 << 30
-"""How long, and how much of, what was acknowledged is kept."""
-UNFINISHED_S: Final = 60.0
-"""A folder that was never renamed is rubbish after this."""
 
 log = logging.getLogger("gateway.journal")
 
@@ -86,7 +79,6 @@ class Adoption:
                 log.error("the journal %s cannot be adopted: %s", folder.name, error)
                 if isinstance(error, NewerFormat):
                     self._refused.add(folder.name)
-        await asyncio.to_thread(self._clean_up)
         return count
 
     async def aclose(self) -> None:
@@ -135,10 +127,6 @@ class Adoption:
             self._adopted.remove(writer)
             writer.release()
 
-    def _clean_up(self) -> None:
-        self._own.drop_sealed(older_than_s=time.time() - KEPT_S)
-        clean_folders(self._root)
-
 
 def close_open(writer: JournalWriter, state: JournalState) -> None:
     """Closes every open attempt, in the order of the intents. Raises JournalFailed; what was closed stays closed."""
@@ -179,25 +167,3 @@ def _free_folders(root: Path, own: Path) -> list[Path]:
         if path != own and path.is_dir() and not path.name.startswith(".") and not (path / SHIPPED_NAME).exists()
     ]
     return sorted(folders, key=lambda path: path.stat().st_mtime)
-
-
-def clean_folders(root: Path, now_s: float | None = None) -> None:
-    """Removes journals that were shipped a day ago, the oldest of more than 4 GiB, and folders never finished."""
-    now_s = time.time() if now_s is None else now_s
-    shipped: list[tuple[float, int, Path]] = []
-    for folder in root.iterdir():
-        try:
-            if folder.name.startswith(".new-"):
-                if folder.stat().st_mtime < now_s - UNFINISHED_S and (lock := take_lock(folder)) is not None:
-                    shutil.rmtree(folder)
-                    os.close(lock)
-            elif (folder / SHIPPED_NAME).exists():
-                size = sum(path.stat().st_size for path in folder.iterdir())
-                shipped.append(((folder / SHIPPED_NAME).stat().st_mtime, size, folder))
-        except FileNotFoundError:
-            continue  # another worker is cleaning up too
-    kept_bytes = 0
-    for shipped_at_s, size, folder in sorted(shipped, reverse=True):
-        kept_bytes += size
-        if shipped_at_s < now_s - KEPT_S or kept_bytes > KEPT_BYTES_MAX:
-            shutil.rmtree(folder, ignore_errors=True)

@@ -39,6 +39,7 @@ from gateway.metering import Meter
 from gateway.metrics import Metrics
 from gateway.records import Attempt
 from gateway.reports import Reports
+from gateway.retirement import Kept, Retirement
 from gateway.rollbacks import Rollbacks
 from gateway.service import Service
 from gateway.store.base import Store, StoreAway, StoreUnfit
@@ -121,9 +122,6 @@ class Application:
         )
         self._mount()
         self._adoption = Adoption(settings.state_dir / JOURNAL_FOLDER, self._journal, self._shipper, self._store)
-        self._adopting = asyncio.ensure_future(self._adoption.run())
-        self._telling = asyncio.ensure_future(JournalWatch(self._metrics, self._shipper, self._adoption).run())
-        self._sweeping = asyncio.ensure_future(Janitor(self._store).run())
         rollbacks = Rollbacks(
             settings.state_dir / JOURNAL_FOLDER,
             self._adoption,
@@ -133,17 +131,27 @@ class Application:
             pause=self._meter.admissions.pause,
             resume=self._meter.admissions.resume,
         )
-        self._comparing = asyncio.ensure_future(rollbacks.run())
-        self._watching = asyncio.ensure_future(self._watch.run(self._use_catalog, self._reload_failed))
+        kept = Kept(
+            settings.keep_journal_h * 3600.0, settings.keep_journal_gib << 30, settings.keep_archive_d * 86_400.0
+        )
+        retirement = Retirement(settings.state_dir / JOURNAL_FOLDER, lambda: self._adoption.writers, kept)
+        self._background = [
+            asyncio.ensure_future(work)
+            for work in (
+                self._adoption.run(),
+                rollbacks.run(),
+                retirement.run(),
+                Janitor(self._store).run(),
+                JournalWatch(self._metrics, self._shipper, self._adoption).run(),
+                self._watch.run(self._use_catalog, self._reload_failed),
+            )
+        ]
 
     async def stop(self) -> None:
         """Ships what is left of the journal and closes everything, in that order."""
-        self._watching.cancel()
-        self._adopting.cancel()
-        self._comparing.cancel()
-        self._telling.cancel()
-        self._sweeping.cancel()
-        await asyncio.wait([self._watching, self._adopting, self._comparing, self._telling, self._sweeping])
+        for task in self._background:
+            task.cancel()
+        await asyncio.wait(self._background)
         await self._authenticator.aclose()
         if not await self._shipper.drain(SHIP_AT_EXIT_S):
             self._log.warning("unshipped", entries=self._shipper.pending_entries)

@@ -70,7 +70,7 @@ def month_named(text: str, zone: str) -> Month:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line item. `price` None: no price was known, or (`itemised` False) the entries are no longer kept."""
+    """One line item. `price` None: no price was known, or (`itemised` False) the entries are not to be had any more."""
 
     hub_model: str
     provider: str
@@ -133,7 +133,10 @@ class Invoice:
         if count := self.total.get("lost_entries", 0):
             notes.append(f"{count} records of usage were lost; nothing is charged for them.")
         if any(not line.itemised for line in self.lines):
-            notes.append("Where no price is shown, the single requests are no longer kept; the amounts are exact.")
+            notes.append(
+                "Where no price is shown, the single requests are no longer kept by the store or this host's archive; "
+                "the amounts are exact."
+            )
         return notes
 
     def as_json(self) -> dict[str, Any]:

@@ -14,15 +14,24 @@ from pathlib import Path
 from typing import Any, Final
 
 from gateway.journal.lock import holder_of
-from gateway.journal.reader import SHIPPED_NAME, JournalState, closed_after, closed_entries, read_state, segments
+from gateway.journal.reader import (
+    SHIPPED_NAME,
+    JournalState,
+    all_segments,
+    closed_after,
+    closed_entries,
+    journals_under,
+    read_state,
+)
 from gateway.moments import format_moment
 from gateway.records import Run
 from gateway.store.base import STALE_AFTER_MS, Ledger, Store, StoreAway
 from gateway.store.runs import mark_at, next_run
 
 READ_ENTRIES_MAX: Final = 2_000
-HOLDERS: Final = ("live", "adopted", "orphan", "shipped")
-"""`live`: its worker has it; `adopted`: another one does; `orphan`: nobody does; `shipped`: nobody need any more."""
+STATES: Final = ("live", "adopted", "orphan", "shipped", "archived")
+"""`live`: its worker has it; `adopted`: another one does; `orphan`: nobody does; `shipped`: nobody need any more;
+`archived`: there is only the archive of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +62,10 @@ class TeamPart:
 
 @dataclass(frozen=True, slots=True)
 class JournalFacts:
-    """One journal. `held_by` is one of `HOLDERS`, `adopter` the instance that took it over."""
+    """One journal. `state` is one of `STATES`, `adopter` the instance that took it over."""
 
     instance: str
-    held_by: str
+    state: str
     adopter: str | None
     teams: tuple[TeamPart, ...]
     open_requests: int
@@ -79,7 +88,7 @@ class JournalFacts:
     def as_json(self, team_names: Mapping[str, str]) -> dict[str, Any]:
         return {
             "instance": self.instance,
-            "state": self.held_by,
+            "state": self.state,
             "adopter": self.adopter,
             "entries": self.entries,
             "unshipped_entries": self.unshipped,
@@ -116,17 +125,18 @@ async def look_at(root: Path, store: Store) -> tuple[list[JournalFacts], str | N
     """Every journal under a root, oldest first, and why the store could not be asked, None where it could: then each is
     told by what it noted itself. Raises NewerFormat and OSError."""
     found, away = [], None
-    for folder in await asyncio.to_thread(_folders, root):
+    for folder in await asyncio.to_thread(journals_under, root):
         state = await asyncio.to_thread(read_state, folder, keep_aside=False)
         marks: Mapping[str, int | None] = state.shipped
+        stale_before_ms = 0
         if away is None:
             try:
                 known = await store.watermarks(folder.name, list(state.last))
                 marks = {team_id: known.get(team_id) for team_id in state.last}
+                stale_before_ms = await store.now_ms() - STALE_AFTER_MS
             except StoreAway as error:
                 away = error.reason
-        now_ms = 0 if away is not None else await store.now_ms()
-        found.append(await asyncio.to_thread(_facts, folder, state, marks, now_ms - STALE_AFTER_MS))
+        found.append(await asyncio.to_thread(_facts, folder, state, marks, stale_before_ms))
     return sorted(found, key=lambda facts: (facts.written_at_ms, facts.instance)), away
 
 
@@ -150,7 +160,7 @@ async def _ship(folder: Path, store: Ledger, team_id: str, noted: int) -> int:
         believed = settled.watermark
     while True:
         after = {team_id: believed}
-        found = await asyncio.to_thread(closed_after, segments(folder), after, most=READ_ENTRIES_MAX)
+        found = await asyncio.to_thread(closed_after, all_segments(folder), after, most=READ_ENTRIES_MAX)
         queue = found.entries[team_id]
         if not queue:
             return count
@@ -166,28 +176,22 @@ async def _ship(folder: Path, store: Ledger, team_id: str, noted: int) -> int:
             queue = [entry for entry in queue if entry.seq > believed]
 
 
-def _folders(root: Path) -> list[Path]:
-    if not root.is_dir():
-        return []
-    return [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
-
-
 def _facts(folder: Path, state: JournalState, marks: Mapping[str, int | None], stale_before_ms: int) -> JournalFacts:
     unshipped = dict.fromkeys(state.last, 0)
     stale = set()
     behind = {team_id for team_id, last in state.last.items() if (marks.get(team_id) or 0) < last}
-    for entry in closed_entries(segments(folder)) if behind else ():
+    for entry in closed_entries(all_segments(folder)) if behind else ():
         mark = marks.get(entry.team_id)
         if entry.team_id in behind and entry.seq > (mark or 0):
             # The first of them decides, as it does in the store.
             if mark is None and not unshipped[entry.team_id] and entry.at_ms < stale_before_ms:
                 stale.add(entry.team_id)
             unshipped[entry.team_id] += 1
-    holder = None if (is_shipped := (folder / SHIPPED_NAME).exists()) else holder_of(folder)
-    files = [path.stat() for path in segments(folder)]
+    files = [path.stat() for path in all_segments(folder)]
+    holder = holder_of(folder)
     return JournalFacts(
         instance=folder.name,
-        held_by=_held_by(folder.name, holder, is_shipped),
+        state=_state_of(folder, holder),
         adopter=holder if holder != folder.name else None,
         teams=tuple(
             TeamPart(
@@ -207,9 +211,11 @@ def _facts(folder: Path, state: JournalState, marks: Mapping[str, int | None], s
     )
 
 
-def _held_by(instance: str, holder: str | None, is_shipped: bool) -> str:
-    if is_shipped:
+def _state_of(folder: Path, holder: str | None) -> str:
+    if not folder.exists():
+        return "archived"
+    if (folder / SHIPPED_NAME).exists():
         return "shipped"
     if holder is None:
         return "orphan"
-    return "live" if holder == instance else "adopted"
+    return "live" if holder == folder.name else "adopted"

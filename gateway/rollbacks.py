@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 from gateway.adoption import Adoption
+from gateway.journal.archive import archive_of
 from gateway.journal.reader import SHIPPED_NAME
-from gateway.journal.shipped import shipped_sequences
+from gateway.journal.shipped import archived_sequences, shipped_sequences
+from gateway.retirement import bring_back
 from gateway.store.base import Ledger, StoreAway
 from gateway.store.shipper import Shipper
 
@@ -79,27 +81,49 @@ class Rollbacks:
             self._resume()
         for writer in self._adoption.writers:
             await self._shipper.compare(writer)
-        await self._reopen_shipped()
+        if await self._reopen_shipped() + await self._bring_back_archived():
+            await self._adoption.adopt()
 
     def _suspect(self) -> None:
         self._pause()
         self._suspicion.set()
 
-    async def _reopen_shipped(self) -> None:
+    async def _reopen_shipped(self) -> int:
         """Journals that are kept though all of them was shipped, as long as the store still has it all."""
-        reopened = False
+        reopened = 0
         for folder in await asyncio.to_thread(_shipped_folders, self._root):
             last = await asyncio.to_thread(shipped_sequences, folder)
-            marks = await self._ledger.watermarks(folder.name, list(last))
-            if any(marks.get(team_id, 0) < seq for team_id, seq in last.items()):
-                log.warning("the store lost entries of the journal %s, which is shipped again", folder.name)
+            if await self._is_behind(folder.name, last):
                 (folder / SHIPPED_NAME).unlink(missing_ok=True)
-                self.found += 1
-                reopened = True
-        if reopened:
-            await self._adoption.adopt()
+                reopened += 1
+        return reopened
+
+    async def _bring_back_archived(self) -> int:
+        """The same of journals of which there is only the archive: one at a time, so that the disk has room for it."""
+        for archived in await asyncio.to_thread(_archived_folders, self._root):
+            last = await asyncio.to_thread(archived_sequences, archived)
+            if await self._is_behind(archived.name, last):
+                self._suspicion.set()  # there may be more of them
+                return int(await asyncio.to_thread(bring_back, self._root, archived.name))
+        return 0
+
+    async def _is_behind(self, instance: str, last: Mapping[str, int]) -> bool:
+        marks = await self._ledger.watermarks(instance, list(last))
+        if all(marks.get(team_id, 0) >= seq for team_id, seq in last.items()):
+            return False
+        log.warning("the store lost entries of the journal %s, which is shipped again", instance)
+        self.found += 1
+        return True
 
 
 def _shipped_folders(root: Path) -> list[Path]:
     """Those of which the store may still have watermarks, which live longer than any folder here."""
     return sorted(folder for folder in root.iterdir() if (folder / SHIPPED_NAME).exists())
+
+
+def _archived_folders(root: Path) -> list[Path]:
+    """Those whose journals have wholly gone into the archive."""
+    archive = archive_of(root)
+    if not archive.is_dir():
+        return []
+    return sorted(folder for folder in archive.iterdir() if not (root / folder.name).exists())

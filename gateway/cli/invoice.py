@@ -14,6 +14,7 @@ from gateway.cli.storage import JOURNAL_FOLDER, settings_of_environment, with_st
 from gateway.errors import NotFound
 from gateway.invoice import FORMATS, Invoice, invoice, month_named
 from gateway.invoice_page import invoice_page
+from gateway.journal.local import LocalJournals
 from gateway.ledger_period import read_period, unshipped_entries
 from gateway.money import format_usd
 from gateway.store.base import Store
@@ -41,12 +42,13 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     settings = settings_of_environment()
     zone = zone_of_table(settings)
+    root = settings.state_dir / JOURNAL_FOLDER
 
     async def ask(store: Store) -> tuple[Invoice, int]:
         team = await find_team(store, args.team)
         month = month_named(args.month, team.timezone or zone)
-        period = await read_period(store, month.from_ms, month.to_ms, [team.id])
-        waiting = await unshipped_entries(settings.state_dir / JOURNAL_FOLDER, store, [team.id])
+        period = await read_period(store, month.from_ms, month.to_ms, [team.id], LocalJournals(root))
+        waiting = await unshipped_entries(root, store, [team.id])
         inside = [entry for entry in waiting if month.from_ms <= entry.at_ms < month.to_ms]
         return invoice(team.name, team.id, month, period, wall_clock_ms()), len(inside)
 

@@ -27,8 +27,9 @@ def add_parser(subparsers: Any) -> None:
     listing = acts.add_parser(
         "list",
         help="the journals of this host: who has them, what of them the store has, what is bad or set aside",
-        description="One line a journal. SET ASIDE are entries older than 35 days of which the store has no watermark: "
-        "they may have been counted before it was lost, so they wait for `gateway journal apply`.",
+        description="One line a journal, archived ones too. SET ASIDE are entries older than 35 days of which the "
+        "store has no watermark: they may have been counted before it was lost, so they wait for "
+        "`gateway journal apply`.",
     )
     listing.set_defaults(run=run_list)
     applying = acts.add_parser(
@@ -66,7 +67,7 @@ def run_list(args: argparse.Namespace) -> int:
     rows = [
         (
             facts.instance,
-            facts.held_by,
+            facts.state,
             *map(str, (facts.entries, facts.unshipped, facts.set_aside, facts.bad_entries, facts.open_requests)),
             str(facts.size_bytes >> 10),
             _age(now_ms - facts.written_at_ms),

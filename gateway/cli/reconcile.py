@@ -10,6 +10,7 @@ from gateway.cli.failure import CliFailure
 from gateway.cli.output import print_json, print_table
 from gateway.cli.period import add_moments, query_of
 from gateway.cli.storage import JOURNAL_FOLDER, settings_of_environment, with_store, zone_of_table
+from gateway.journal.local import LocalJournals
 from gateway.ledger_period import entries_of, read_period, unshipped_entries
 from gateway.moments import format_moment
 from gateway.money import format_usd
@@ -47,13 +48,14 @@ def run(args: argparse.Namespace) -> int:
     rows = _read(args.file)
     settings = settings_of_environment()
     zone = zone_of_table(settings)
+    root = settings.state_dir / JOURNAL_FOLDER
     provider: str = args.provider
 
     async def ask(store: Store) -> tuple[Reconciliation, int, int]:
         reports = Reports(store, lambda: zone)
         query = whole_hours(query_of(args, reports, None))
-        period = await read_period(store, query.from_ms, query.to_ms)
-        unshipped = await unshipped_entries(settings.state_dir / JOURNAL_FOLDER, store, (await reports.teams()).by_id)
+        period = await read_period(store, query.from_ms, query.to_ms, journals=LocalJournals(root))
+        unshipped = await unshipped_entries(root, store, (await reports.teams()).by_id)
         waiting = [entry for entry in entries_of(unshipped, query.from_ms, query.to_ms) if entry.provider == provider]
         known = sorted({cell.provider for cell in period.cells if cell.provider})
         if provider not in known and not waiting:

@@ -87,17 +87,16 @@ def run_losses(args: argparse.Namespace) -> int:
         raise CliFailure("--losses is printed as a table or as JSON")
     settings = settings_of_environment()
     zone = zone_of_table(settings)
+    root = settings.state_dir / JOURNAL_FOLDER
 
     async def ask(store: Store) -> tuple[Losses, Teams, int]:
         reports = Reports(store, lambda: zone)
         query = whole_hours(query_of(args, reports, None))
         team_ids = await _team_ids(args, reports)
-        period = await read_period(store, query.from_ms, query.to_ms, team_ids)
+        period = await read_period(store, query.from_ms, query.to_ms, team_ids, LocalJournals(root))
         expired = await store.expired_holds(from_ms=query.from_ms, to_ms=query.to_ms, team_ids=team_ids)
         teams = await reports.teams()
-        waiting = await unshipped_entries(
-            settings.state_dir / JOURNAL_FOLDER, store, teams.by_id if team_ids is None else team_ids
-        )
+        waiting = await unshipped_entries(root, store, teams.by_id if team_ids is None else team_ids)
         return losses(period, expired), teams, len(waiting)
 
     found, teams, waiting = with_store(settings, ask)

@@ -199,6 +199,21 @@ class Settings:
         "when the journal is forced to disk: background (every 50 ms), group, each or off",
         _choice("background", "group", "each", "off"), "background", "background",
     )  # fmt: skip
+    keep_journal_h: int = _setting(
+        "GATEWAY_KEEP_JOURNAL_HOURS",
+        "how long a journal is kept as it was written once the store has it; then it is compressed into archive/",
+        _integer(1, 8760), 24, "24",
+    )  # fmt: skip
+    keep_journal_gib: int = _setting(
+        "GATEWAY_KEEP_JOURNAL_GIB",
+        "how much of it, in GiB; what is more is compressed when it is an hour old",
+        _integer(1, 100_000), 4, "4",
+    )  # fmt: skip
+    keep_archive_d: int = _setting(
+        "GATEWAY_KEEP_ARCHIVE_DAYS",
+        "how long archive/ keeps it, for exports, invoices and a Redis that was set back",
+        _integer(1, 3650), 35, "35",
+    )  # fmt: skip
     public_models: bool = _setting(
         "GATEWAY_PUBLIC_MODELS", "whether the model list is shown without a key", _boolean, True, "true"
     )

@@ -118,7 +118,14 @@ class Ship(_Entry, frozen=True, tag="ship"):
     seq: int
 
 
-Entry = Open | Intent | Refused | Sent | Head | Part | Closed | Ship
+class Archived(_Entry, frozen=True, tag="archived"):
+    """The first entry of an archived segment."""
+
+    last: Mapping[str, int]
+    """By team, the last sequence written when the segment ended."""
+
+
+Entry = Open | Intent | Refused | Sent | Head | Part | Closed | Ship | Archived
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 _decode_entry = msgspec.json.Decoder(Entry).decode

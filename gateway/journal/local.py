@@ -1,5 +1,5 @@
 """What all journals of this host hold, for reports: closed entries, shipped or not, and why a request went where it
-went. Reads only; blocking, so callers on an event loop use a thread.
+went. What was archived is read as well. Reads only; blocking, so callers on an event loop use a thread.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from gateway.journal.archive import archived_path
 from gateway.journal.entries import Intent, Open, Refused, closed_of, decode_entry, is_closed
-from gateway.journal.reader import closed_entries, first_entry, holds, payloads, segments
+from gateway.journal.reader import all_segments, closed_entries, first_entry, holds, journals_under, payloads
 from gateway.records import ClosedEntry
 
 CLOCKS_MS: Final = 3_600_000
@@ -35,9 +36,16 @@ class LocalJournals:
 
     def closed_entries(self, from_ms: int, to_ms: int) -> Iterator[ClosedEntry]:
         """Those admitted in a period, `to_ms` exclusive."""
+        for _, entry in self.entries_by_journal(from_ms, to_ms):
+            yield entry
+
+    def entries_by_journal(self, from_ms: int, to_ms: int) -> Iterator[tuple[str, ClosedEntry]]:
+        """The same with the instance whose journal each is from."""
         for path in self._segments(from_ms):
             try:
-                yield from (entry for entry in closed_entries([path]) if from_ms <= entry.at_ms < to_ms)
+                for entry in closed_entries([path]):
+                    if from_ms <= entry.at_ms < to_ms:
+                        yield path.parent.name, entry
             except FileNotFoundError:
                 continue
 
@@ -73,16 +81,17 @@ class LocalJournals:
         return None
 
     def _segments(self, from_ms: int) -> Iterator[Path]:
-        """Every segment that was still written to at `from_ms`."""
-        if not self._root.is_dir():
-            return
-        for folder in sorted(self._root.iterdir()):
-            for path in segments(folder):
+        """Every segment that was still written to at `from_ms`, each journal's in order."""
+        for folder in journals_under(self._root):
+            for path in all_segments(folder):
                 try:
                     if path.stat().st_mtime_ns // 1_000_000 >= from_ms:
                         yield path
                 except FileNotFoundError:
-                    continue
+                    # Between the look into the folder and this one it may have gone into the archive.
+                    archived = archived_path(path)
+                    if archived.exists():
+                        yield archived
 
 
 def _begins_ms(path: Path) -> int:

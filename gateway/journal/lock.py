@@ -12,8 +12,9 @@ from pathlib import Path
 from gateway.journal.reader import LOCK_NAME, SHIPPED_NAME
 
 
-def take_lock(folder: Path) -> int | None:
-    """The lock of a journal nobody has, as a descriptor; None where it is taken or the folder was moved away."""
+def take_lock(folder: Path, *, shipped: bool = False) -> int | None:
+    """The lock of a journal nobody has, as a descriptor; None where it is taken or the folder was moved away. With
+    `shipped` only that of a journal that was wholly shipped, else only that of one that was not."""
     path = folder / LOCK_NAME
     try:
         lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -23,7 +24,7 @@ def take_lock(folder: Path) -> int | None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # The folder may have been removed, or replaced, between the opening and the lock.
         held, named = os.fstat(lock), path.stat()
-        if (held.st_dev, held.st_ino) == (named.st_dev, named.st_ino) and not (folder / SHIPPED_NAME).exists():
+        if (held.st_dev, held.st_ino) == (named.st_dev, named.st_ino) and (folder / SHIPPED_NAME).exists() == shipped:
             return lock
     except (BlockingIOError, FileNotFoundError):
         pass

@@ -10,6 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from gateway.journal.archive import (
+    ARCHIVED_SUFFIX,
+    archive_of,
+    archived_last,
+    beginning_of,
+    number_of,
+    read_segment,
+    segments_in,
+)
 from gateway.journal.entries import (
     BadFrame,
     Entry,
@@ -34,8 +43,25 @@ FIRST_BYTES: Final = 4096
 
 
 def segments(folder: Path) -> list[Path]:
-    """The segment files of a journal, oldest first."""
-    return sorted((path for path in folder.glob("*.log") if path.stem.isdigit()), key=lambda path: int(path.stem))
+    """The segment files in a journal's own folder, oldest first."""
+    return [path for path in segments_in(folder) if path.suffix == ".log"]
+
+
+def journals_under(root: Path) -> list[Path]:
+    """Of every journal under a root its own folder, which is not there where it has gone wholly into the archive."""
+    names: set[str] = set()
+    for place in (root, archive_of(root)):
+        if place.is_dir():
+            names.update(path.name for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return [root / name for name in sorted(names)]
+
+
+def all_segments(folder: Path) -> list[Path]:
+    """The segments of a journal, each once, wherever they lie, oldest first."""
+    here = segments(folder)  # before the archive, since that is where they go
+    numbers = {number_of(path) for path in here}
+    archived = segments_in(archive_of(folder.parent) / folder.name)
+    return [*(path for path in archived if number_of(path) not in numbers), *here]
 
 
 @dataclass(slots=True)
@@ -98,9 +124,14 @@ class JournalState:
 
 
 def read_state(folder: Path, *, keep_aside: bool = True) -> JournalState:
-    """Everything a journal says. Raises NewerFormat, or OSError. Bad frames go to `<n>.bad` beside their segment."""
+    """Everything a journal says. Raises NewerFormat, or OSError. Bad frames go to `<n>.bad` beside their segment. Of
+    what is archived only the sequences are read that it ends with: all of it was acknowledged."""
     state = JournalState()
-    for path in segments(folder):
+    for path in all_segments(folder):
+        if path.suffix == ARCHIVED_SUFFIX:
+            state.last.update(archived_last(path))
+            state.segments.append((path, dict(state.last)))
+            continue
         bad: list[bytes] = []
         for payload in _payloads(path, bad):
             try:
@@ -160,21 +191,20 @@ def payloads(path: Path) -> Iterator[bytes]:
 
 def holds(path: Path, text: bytes) -> bool:
     """Whether a segment holds a text anywhere, found without looking at its frames. Raises OSError."""
-    return text in path.read_bytes()
+    return text in read_segment(path)
 
 
 def first_entry(path: Path) -> Entry | None:
     """The entry that a segment begins with; None where there is none. Reads no further."""
-    with path.open("rb") as stream:
-        for found in frames(stream.read(FIRST_BYTES)):
-            if not isinstance(found, BadFrame):
-                return decode_entry(found[1])
-            break
+    for found in frames(beginning_of(path, FIRST_BYTES)):
+        if not isinstance(found, BadFrame):
+            return decode_entry(found[1])
+        break
     return None
 
 
 def _payloads(path: Path, bad: list[bytes]) -> Iterator[bytes]:
-    for found in frames(path.read_bytes()):
+    for found in frames(read_segment(path)):
         if isinstance(found, BadFrame):
             bad.append(found.data)
         else:

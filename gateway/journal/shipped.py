@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from gateway.journal.archive import archived_last, segments_in
 from gateway.journal.reader import SHIPPED_NAME, read_state
 
 
@@ -30,3 +31,11 @@ def shipped_sequences(folder: Path) -> dict[str, int]:
         return last
     except ValueError:
         return read_state(folder, keep_aside=False).last
+
+
+def archived_sequences(archived: Path) -> dict[str, int]:
+    """The last sequence by team of a journal of which there is only the archive. Raises OSError."""
+    last: dict[str, int] = {}
+    for path in segments_in(archived):
+        last.update(archived_last(path))
+    return last

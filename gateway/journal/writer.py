@@ -14,10 +14,11 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Self
 
+from gateway.journal.archive import ARCHIVED_SUFFIX, number_of
 from gateway.journal.entries import FORMAT, Entry, Open, Ship, frame, frame_closed
 from gateway.journal.reader import LOCK_NAME, JournalState, end_of_frames
 from gateway.records import ClosedEntry
@@ -45,16 +46,21 @@ class Sealed:
     last: dict[str, int]
 
 
-def make_folder(root: Path, instance: str) -> tuple[Path, int]:
-    """A new journal's folder and its lock. It appears under its own name only once it is locked, so nobody can adopt
-    a journal whose writer is just starting."""
+def make_folder(root: Path, instance: str, fill: Callable[[Path], None] = lambda _: None) -> tuple[Path, int]:
+    """A new journal's folder and its lock. It appears under its own name only once it is filled and locked, so nobody
+    can adopt a journal whose writer is just starting. Raises OSError, FileExistsError where somebody else makes it."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     making = root / f".new-{instance}"
     making.mkdir(mode=0o700)
     lock = os.open(making / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     folder = root / instance
-    making.rename(folder)
+    try:
+        fill(making)
+        making.rename(folder)
+    except BaseException:
+        os.close(lock)
+        raise
     return folder, lock
 
 
@@ -106,9 +112,10 @@ class JournalWriter:
         writer.last.update(state.last)
         writer.shipped.update(state.shipped)
         for path, last in state.segments:
-            os.truncate(path, end_of_frames(path))
+            if path.suffix != ARCHIVED_SUFFIX:
+                os.truncate(path, end_of_frames(path))
             writer.sealed.append(Sealed(path, path.stat().st_mtime, last))
-        writer._number = int(state.segments[-1][0].stem) if state.segments else 0
+        writer._number = max((number_of(path) for path, _ in state.segments), default=0)
         writer._next_segment()
         return writer
 
@@ -120,7 +127,11 @@ class JournalWriter:
     def paths_after(self, after: Mapping[str, int]) -> list[Path]:
         """The segments that can hold closed entries above these sequences, oldest first."""
         paths = [
-            sealed.path for sealed in self.sealed if any(sealed.last.get(team, 0) > seq for team, seq in after.items())
+            sealed.path
+            for sealed in self.sealed
+            if any(sealed.last.get(team, 0) > seq for team, seq in after.items())
+            # What has left the archive is nowhere any more.
+            if sealed.path.suffix != ARCHIVED_SUFFIX or sealed.path.exists()
         ]
         return [*paths, self._path] if self._fd >= 0 else paths
 
@@ -169,14 +180,19 @@ class JournalWriter:
         self._schedule_sync()
         return waiter
 
-    def drop_sealed(self, *, older_than_s: float) -> None:
-        """Removes sealed segments of that age whose every entry was acknowledged; the oldest go first."""
-        while self.sealed and self.sealed[0].sealed_at_s < older_than_s:
-            oldest = self.sealed[0]
-            if any(self.shipped.get(team_id, 0) < seq for team_id, seq in oldest.last.items()):
-                return
-            oldest.path.unlink(missing_ok=True)
-            self.sealed.pop(0)
+    def acknowledged(self) -> list[Sealed]:
+        """Sealed segments in the journal's own folder whose every entry the store has, oldest first."""
+        found = []
+        for sealed in self.sealed:
+            if any(self.shipped.get(team_id, 0) < seq for team_id, seq in sealed.last.items()):
+                break
+            if sealed.path.suffix != ARCHIVED_SUFFIX:
+                found.append(sealed)
+        return found
+
+    def moved(self, sealed: Sealed, path: Path) -> None:
+        """A sealed segment is found elsewhere from now on."""
+        self.sealed[self.sealed.index(sealed)] = replace(sealed, path=path)
 
     def release(self) -> None:
         """Lets go of a folder that needs no more syncs."""

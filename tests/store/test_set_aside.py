@@ -80,12 +80,12 @@ def test_what_was_set_aside_is_applied_once_while_a_worker_runs(store_at: OpenSt
     dead = dead_journal(tmp_path)
 
     async def act(store: Store, worker: Worker) -> None:
-        assert (await only(tmp_path, store, "i_dead")).held_by == "orphan"
+        assert (await only(tmp_path, store, "i_dead")).state == "orphan"
         await worker.until_parked(1)
         facts = await only(tmp_path, store, "i_dead")
-        assert (facts.held_by, facts.adopter) == ("adopted", "i_own")
+        assert (facts.state, facts.adopter) == ("adopted", "i_own")
         assert (facts.entries, facts.set_aside) == (13, 10)
-        assert (await only(tmp_path, store, "i_own")).held_by == "live"
+        assert (await only(tmp_path, store, "i_own")).state == "live"
         both = await asyncio.gather(*(apply(tmp_path / "journal", store, facts, from_start=False) for _ in range(2)))
         assert sum(one.shipped for applied in both for one in applied) == 10
         assert await apply(tmp_path / "journal", store, await only(tmp_path, store, "i_dead"), from_start=False) == []

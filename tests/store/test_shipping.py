@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.adoption import Adoption, clean_folders
+from gateway.adoption import Adoption
 from gateway.journal.reader import SHIPPED_NAME, closed_entries, segments
 from gateway.journal.writer import JournalWriter
 from gateway.records import Run, Settled
@@ -357,18 +356,3 @@ def test_two_adopters_take_a_journal_once_and_a_second_goes_on_where_the_first_d
         await shipper.aclose()
 
     asyncio.run(with_store(lambda: open_store(state_dir=tmp_path), with_teams(slow)))
-
-
-def test_what_was_shipped_long_ago_and_what_was_never_finished_is_removed(tmp_path: Path) -> None:
-    for name in ("i_old", "i_new"):
-        folder = tmp_path / name
-        folder.mkdir()
-        (folder / "1.log").write_bytes(b"x")
-        (folder / SHIPPED_NAME).touch()
-    os.utime(tmp_path / "i_old" / SHIPPED_NAME, (0, 0))
-    unfinished = tmp_path / ".new-i_x"
-    unfinished.mkdir()
-    (unfinished / "lock").touch()
-    os.utime(unfinished, (0, 0))
-    clean_folders(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["i_new"]
