@@ -49,14 +49,14 @@ class KeptAnswer:
 def claim_of(
     key: bytes, principal: Principal, body: bytes, *, pinned: str | None, inference_id: str, deadline_s: float
 ) -> Claim:
-    """What a request claims by its header. The key is the calling API key's own; the same request is one of the same
-    bytes, on the same provider's route, billed to the same team. Raises InvalidRequest."""
+    """What a request claims by its header, which is the calling API key's own, apart for each team that it bills. The
+    same request is one of the same bytes on the same provider's route. Raises InvalidRequest."""
     if not _KEY.match(key):
         raise InvalidRequest(f"{HEADER}: expected 1 to 255 visible ASCII characters.", param=HEADER)
-    asked = sha256(f"{principal.billed.id}\n{pinned or ''}\n".encode())
+    asked = sha256(f"{pinned or ''}\n".encode())
     asked.update(body)
     return Claim(
-        team_id=principal.team.id,
+        team_id=principal.billed.id,
         place=sha256(principal.key.id.encode() + b"\n" + key).hexdigest(),
         fingerprint=asked.hexdigest(),
         inference_id=inference_id,
@@ -78,7 +78,7 @@ class KeptAnswers:
         """
         try:
             first = await self._store.claim_answer(claim)
-            if first is not None and first.fingerprint == claim.fingerprint and await self._is_void(first):
+            if first is not None and first.fingerprint == claim.fingerprint and await self._is_void(first, claim):
                 first = await self._store.claim_answer(replace(claim, instead_of=first.inference_id))
         except StoreAway as away:
             raise LedgerUnavailable(
@@ -103,13 +103,13 @@ class KeptAnswers:
         except StoreAway as away:
             log.warning("the claim of %s under an %s is left behind: %s", claim.inference_id, HEADER, away.reason)
 
-    async def _is_void(self, first: Claimed) -> bool:
+    async def _is_void(self, first: Claimed, claim: Claim) -> bool:
         """Whether the first request is over without an answer. Raises Conflict where it was answered, and the answer
         can come no more."""
         if first.is_answered:
             return False
         if not first.lease_is_over:
-            entries = await self._store.story(first.inference_id)
+            entries = await self._store.story(first.inference_id, team_ids=[claim.team_id])
             return any(entry.last for entry in entries) and not any(entry.answered for entry in entries)
         # What has not been shipped yet stands in a journal of this host.
         if any(entry.answered for entry in await self._reports.entries_of(first.inference_id)):

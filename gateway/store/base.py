@@ -82,6 +82,7 @@ class Claim:
     """One request's claim to be the only one that is served under an Idempotency-Key."""
 
     team_id: str
+    """Who would pay."""
     place: str
     """Digest of the key and of whose it is."""
     fingerprint: str
@@ -217,7 +218,7 @@ class Reports(Protocol):
         """Of requests that began in a period and were never settled, oldest first."""
         ...
 
-    async def story(self, inference_id: str) -> list[ClosedEntry]:
+    async def story(self, inference_id: str, *, team_ids: Sequence[str] | None = None) -> list[ClosedEntry]:
         """The closed entries of one request, in order of attempts; empty where nothing is kept."""
         ...
 

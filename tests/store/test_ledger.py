@@ -114,6 +114,8 @@ def test_requests_count_with_their_last_entry_and_tokens_with_the_one_that_answe
         assert cells["groq"]["requests"] == 1
         assert cells["groq"]["prompt_tokens"] == 100
         assert [one.number for one in await store.story(won.inference_id)] == [1, 2]
+        assert [one.number for one in await store.story(won.inference_id, team_ids=[TEAM])] == [1, 2]
+        assert await store.story(won.inference_id, team_ids=[OTHER_TEAM]) == []
 
     asyncio.run(with_store(store_at, with_teams(act)))
 

@@ -79,11 +79,11 @@ class RedisReports:
             key=lambda entry: (entry.at_ms, entry.inference_id, entry.number, entry.seq),
         )
 
-    async def story(self, inference_id: str) -> list[ClosedEntry]:
+    async def story(self, inference_id: str, *, team_ids: Sequence[str] | None = None) -> list[ClosedEntry]:
         at_ms = milliseconds_of(inference_id)
         if not at_ms:
             return []
-        keys = [one.entries for one in await self._teams(None)]
+        keys = [one.entries for one in await self._teams(team_ids)]
         lists = await self._read(keys, lambda pipeline, key: pipeline.zrangebyscore(key, at_ms, at_ms))
         found = (unpack_closed(packed) for packeds in lists for packed in packeds)
         return sorted((entry for entry in found if entry.inference_id == inference_id), key=lambda entry: entry.number)

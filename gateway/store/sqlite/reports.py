@@ -31,8 +31,8 @@ class SqliteReports:
     ) -> list[ClosedEntry]:
         return await self._database.read(_entries, from_ms, to_ms, team_ids, request_id)
 
-    async def story(self, inference_id: str) -> list[ClosedEntry]:
-        return await self._database.read(_story, inference_id)
+    async def story(self, inference_id: str, *, team_ids: Sequence[str] | None = None) -> list[ClosedEntry]:
+        return await self._database.read(_story, inference_id, team_ids)
 
     async def expired_holds(
         self, *, from_ms: int, to_ms: int, team_ids: Sequence[str] | None = None
@@ -92,8 +92,11 @@ def _entries(
     return [entry for entry in found if request_id is None or entry.request_id == request_id]
 
 
-def _story(connection: sqlite3.Connection, inference_id: str) -> list[ClosedEntry]:
-    rows = connection.execute("SELECT packed FROM entry WHERE inference_id = ? ORDER BY number", (inference_id,))
+def _story(connection: sqlite3.Connection, inference_id: str, team_ids: Sequence[str] | None) -> list[ClosedEntry]:
+    rows = connection.execute(
+        f"SELECT packed FROM entry WHERE inference_id = ? AND {_ANY_TEAM} ORDER BY number",  # noqa: S608
+        (inference_id, *_teams(team_ids)),
+    )
     return [unpack_closed(row[0]) for row in rows]
 
 
