@@ -22,12 +22,12 @@ from gateway.config.catalog import Offer
 from gateway.errors import LedgerUnavailable
 from gateway.journal.entries import Head, Intent, Part, Refused, Sent
 from gateway.journal.writer import JournalFailed, JournalWriter
+from gateway.opening import Opening
 from gateway.outcomes import CLIENT_GONE, Outcome, answered, closed_entry, gave_up
 from gateway.periods import Hour, Periods
 from gateway.routing.pricing import Estimator, is_plausible, price_taken
 from gateway.store.base import Store
 from gateway.store.shipper import Shipper
-from gateway.tenants import Principal
 from providers.wire import ProviderFailure, Usage
 
 PART_S: Final = 2.0
@@ -36,28 +36,6 @@ SETTLE_WAIT_S: Final = 0.025
 LEDGER_RETRY_S: Final = 1.0
 
 log = logging.getLogger("gateway.metering")
-
-
-class Opening(msgspec.Struct, frozen=True):
-    """All that metering must know of a request. `prompt_bytes` is the size of messages, tools and response_format;
-    `max_tokens` the caller's own cap; `offers` the plan's candidates in order; `decision` goes into the journal as
-    it is."""
-
-    inference_id: str
-    principal: Principal
-    hub_model: str
-    request_id: str
-    tags: Mapping[str, str]
-    stream: bool
-    prompt_bytes: int
-    messages: int
-    images: int
-    choices: int
-    max_tokens: int | None
-    offers: Sequence[Offer]
-    deadline_s: float
-    generation: str
-    decision: bytes
 
 
 class Meter:
@@ -295,6 +273,7 @@ class Bill:
         status: int = 200,
         broken: str | None = None,
         dropped: tuple[str, ...] = (),
+        charged_for: str = "all",
     ) -> Usage:
         """The attempt answered, wholly or (`broken`: the failure's kind, or `client_gone`) in part. When this returns,
         with what was booked, the entry is in the journal's file. Raises LedgerUnavailable where it cannot be written;
@@ -325,6 +304,7 @@ class Bill:
             duration_ms=duration_ms,
             first_content_ms=first_content_ms,
             dropped=dropped,
+            charged_for=charged_for,
         )
         if sent.price is None:
             meter.unpriced_requests += 1

@@ -11,7 +11,7 @@ from typing import Final
 import msgspec
 
 from gateway.journal.entries import Intent, Sent
-from gateway.records import ClosedEntry, PriceTaken
+from gateway.records import CHARGED, ClosedEntry, PriceTaken
 from gateway.routing.pricing import charge_nano_usd
 from providers.wire import FailureKind, ProviderFailure, Usage
 
@@ -37,6 +37,7 @@ class Outcome(msgspec.Struct, frozen=True):
     duration_ms: int = 0
     first_content_ms: int | None = None
     dropped: tuple[str, ...] = ()
+    charged_for: str = "all"
 
 
 def answered(
@@ -52,12 +53,18 @@ def answered(
     duration_ms: int = 0,
     first_content_ms: int | None = None,
     dropped: tuple[str, ...] = (),
+    charged_for: str = "all",
+    charged_nano_usd: int = 0,
 ) -> Outcome:
-    """The attempt that the caller got, or got a part of: charged, but never above the hold."""
+    """The attempt that the caller got, or got a part of: charged, but with what earlier attempts of the same answer
+    were charged (`charged_nano_usd`) never above the hold."""
     cost = None if price is None else charge_nano_usd(usage, price)
     charge, overrun = cost, 0
-    if cost is not None and intent.hold_nano_usd is not None and cost > intent.hold_nano_usd:
-        charge, overrun = intent.hold_nano_usd, cost - intent.hold_nano_usd
+    if price is not None and charged_for != "all":
+        charge = charge_nano_usd(_owed(usage, charged_for), price)
+    if charge is not None and intent.hold_nano_usd is not None:
+        left = max(0, intent.hold_nano_usd - charged_nano_usd)
+        charge, overrun = min(charge, left), max(0, charge - left)
     return Outcome(
         "use",
         usage,
@@ -73,7 +80,14 @@ def answered(
         duration_ms=duration_ms,
         first_content_ms=first_content_ms,
         dropped=dropped,
+        charged_for=charged_for,
     )
+
+
+def _owed(usage: Usage, charged_for: str) -> Usage:
+    """That part of a usage which the team owes, by the names of CHARGED."""
+    owed = {name: getattr(usage, name) for name in CHARGED[charged_for]}
+    return Usage(**{"prompt_tokens": 0, "completion_tokens": 0, **owed})
 
 
 def gave_up(
@@ -118,7 +132,15 @@ def abandoned(
         return Outcome("void", status=status, failure="worker_died", upstream_id=upstream_id)
     usage = Usage(intent.prompt_tokens, completion_tokens or 0)
     return answered(
-        intent, sent.price, usage, estimated=True, status=status, failure="worker_died", upstream_id=upstream_id
+        intent,
+        sent.price,
+        usage,
+        estimated=True,
+        status=status,
+        failure="worker_died",
+        upstream_id=upstream_id,
+        charged_for=sent.charged_for,
+        charged_nano_usd=sent.charged_nano_usd,
     )
 
 
@@ -167,4 +189,5 @@ def closed_entry(
         hour_start_ms=intent.hour_start_ms,
         day_start_ms=intent.day_start_ms,
         sent_after_ms=0 if sent is None else max(0, sent.at_ms - intent.at_ms),
+        charged_for=outcome.charged_for,
     )

@@ -31,6 +31,14 @@ METRICS: Final = (
 """The counters of a usage cell. Tokens are those that a team was charged for; requests are counted once, with
 the entry that is the last of its request."""
 
+CHARGED: Final[Mapping[str, tuple[str, ...]]] = {
+    "all": ("prompt_tokens", "cached_tokens", "cache_write_tokens", "completion_tokens", "reasoning_tokens"),
+    "prompt": ("prompt_tokens", "cached_tokens", "cache_write_tokens"),
+    "completion": ("completion_tokens", "reasoning_tokens"),
+}
+"""The tokens of an answering attempt that its team owes: all of them; only the `prompt`, where the caller left and had
+been sent nothing of the text; only the `completion`, where it went on from an attempt whose prompt is charged."""
+
 
 def attempt_id(inference_id: str, number: int) -> str:
     """`<inference_id>.<number>`, sent upstream as `x-request-id`; numbers begin at 1."""
@@ -134,6 +142,8 @@ class ClosedEntry(msgspec.Struct, frozen=True):
     """With `carried`: by the names of METRICS."""
     sent_after_ms: int = 0
     """From admission to the first byte that was sent to the provider."""
+    charged_for: str = "all"
+    """With `answered`: which of its tokens the team owes, by the names of CHARGED."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,9 @@ from gateway.config.catalog import Catalog, Offer
 from gateway.errors import Forbidden, GatewayError, LedgerUnavailable
 from gateway.exchange import Answer, Exchange, LiveStream
 from gateway.failover import ClientGone, Walk, attempts_header, begin_first
-from gateway.metering import Bill, Meter, Opening
+from gateway.metering import Bill, Meter
 from gateway.metrics import Metrics
+from gateway.opening import Opening
 from gateway.outcomes import CLIENT_GONE
 from gateway.places import Caller, Guest, Places
 from gateway.records import Attempt, attempt_id
@@ -33,6 +34,7 @@ from gateway.routing.offerings import Offerings
 from gateway.routing.plan import Plan, make_plan, refusal
 from gateway.routing.retry_budget import RetryBudget
 from gateway.tenants import Principal
+from gateway.whole import KeptBack
 from providers.wire import (
     ChatRequest,
     FailureKind,
@@ -63,6 +65,8 @@ class Call(Value, frozen=True):
     caller: Caller
     arrived_s: float
     """When all of it was here, monotonic seconds: its deadline counts from then."""
+    whole: bool = False
+    """A stream is kept back until its provider has finished it."""
 
 
 class Served:
@@ -246,14 +250,21 @@ class Service:
         return Completed(plan, bill, walk.attempts, answer)
 
     async def stream(self, call: Call) -> Streamed:
-        """A live stream with its first content in hand. Raises GatewayError and ClientGone."""
+        """A live stream with its first content in hand; or all of it. Raises GatewayError and ClientGone."""
         plan, request, bill, walk = await self._open(call)
 
+        kept = KeptBack()
+
         async def once(offer: Offer) -> LiveStream:
+            kept.text_chars = 0
             number = bill.sent(offer)
-            return await self._exchange.open_stream(
+            live = await self._exchange.open_stream(
                 offer, request, attempt_id(call.inference_id, number), walk.deadline_s, bill.head
             )
+            self.book.answering(offer)
+            if call.whole:
+                await kept.fill(live)
+            return live
 
         started_s = time.monotonic()
         try:
@@ -262,21 +273,21 @@ class Service:
             if isinstance(error, GatewayError):
                 _name_attempts(error, walk)
             elif bill.is_answering and await call.caller.gone():
-                # The provider is at work on the prompt, and bills it; nothing of the answer was sent. What cannot be
-                # written now is left to `close`.
+                # The provider is at work, and bills the prompt and what it has written; nothing of that was sent. What
+                # cannot be written now is left to `close`.
                 with suppress(LedgerUnavailable):
                     bill.won(
                         usage=None,
-                        text_chars=0,
+                        text_chars=kept.text_chars,
                         upstream_id=None,
                         reported_model=None,
                         duration_ms=int((time.monotonic() - started_s) * 1000),
                         first_content_ms=None,
                         broken=CLIENT_GONE,
+                        charged_for="prompt",
                     )
             await bill.close(failed=True)
             raise
-        self.book.answering(live.offer)
         self._on_attempt(live.offer.provider.name, walk.attempts[-1])
         return Streamed(plan, bill, walk.attempts, live, self.book, started_s)
 

@@ -6,19 +6,23 @@ longer (how the request began, and the decision).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from gateway.journal.entries import Intent
 from gateway.journal.local import Begun
 from gateway.moments import format_moment
-from gateway.records import ClosedEntry, attempt_id
+from gateway.records import CHARGED, ClosedEntry, attempt_id
 from gateway.routing.decision import Decision, Unreadable, unpack
 from gateway.routing.telling import decision_view
 from gateway.usage_export import charge_of, usd
 
 JsonObject = dict[str, Any]
+
+TOKENS: Final = ("prompt_tokens", "cached_tokens", "completion_tokens", "reasoning_tokens")
+"""What is told of a request: what its team was charged for; and of an attempt: what its provider counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,9 @@ class Story:
         charges = [charge_of(entry) for entry in charged]
         known = [charge for charge in charges if charge is not None]
         decision = self.decision
+        tokens = Counter[str]()
+        for entry in charged:
+            tokens.update({name: getattr(entry, name) for name in CHARGED[entry.charged_for]})
         return {
             "inference_id": head.inference_id,
             "request_id": head.request_id,
@@ -76,10 +83,7 @@ class Story:
             "state": self.state,
             "finished": self.ended,
             "failed": self.ended and self.entries[-1].failed,
-            "prompt_tokens": sum(entry.prompt_tokens for entry in charged),
-            "cached_tokens": sum(entry.cached_tokens for entry in charged),
-            "completion_tokens": sum(entry.completion_tokens for entry in charged),
-            "reasoning_tokens": sum(entry.reasoning_tokens for entry in charged),
+            **{name: tokens[name] for name in TOKENS},
             "cost_usd": usd(sum(known)) if len(known) == len(charges) else None,
             "estimated": any(entry.estimated for entry in charged),
             "unknown": any(entry.unknown for entry in self.entries),
@@ -102,10 +106,7 @@ def _attempt_view(entry: ClosedEntry, provider_costs: bool) -> JsonObject:
         "answered": entry.answered,
         "duration_ms": entry.duration_ms,
         "first_content_ms": entry.first_content_ms,
-        "prompt_tokens": entry.prompt_tokens,
-        "cached_tokens": entry.cached_tokens,
-        "completion_tokens": entry.completion_tokens,
-        "reasoning_tokens": entry.reasoning_tokens,
+        **{name: getattr(entry, name) for name in TOKENS},
         "cost_usd": usd(charge_of(entry)),
         "estimated": entry.estimated,
         "unknown": entry.unknown,

@@ -88,6 +88,10 @@ class Sent(_Entry, frozen=True, tag="sent"):
     provider_model: str
     at_ms: int
     price: PriceTaken | None = None
+    charged_for: str = "all"
+    """As in ClosedEntry."""
+    charged_nano_usd: int = 0
+    """What earlier attempts of the same answer were charged: `completion` goes on from them."""
 
 
 class Head(_Entry, frozen=True, tag="head"):

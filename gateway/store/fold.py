@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.periods import windows_of
-from gateway.records import ClosedEntry
+from gateway.records import CHARGED, ClosedEntry
 
 TAG_VALUES_MAX: Final = 1000
 OTHER_VALUE: Final = "~other"
 """What further values of a tag are counted under, once a team has had so many of them on a day."""
-
-_TOKENS: Final = ("prompt_tokens", "cached_tokens", "cache_write_tokens", "completion_tokens", "reasoning_tokens")
 
 Cell = tuple[int, str, str, str]
 """(start of the hour or day in ms, key id, hub model, provider)."""
@@ -36,14 +34,14 @@ def counters_of(entry: ClosedEntry) -> dict[str, int]:
         if entry.failed:
             counters["failed_requests"] = 1
     if entry.answered:
-        for name in _TOKENS:
+        for name in CHARGED[entry.charged_for]:
             if tokens := getattr(entry, name):
                 counters[name] = tokens
         if entry.charge_nano_usd is None:
             counters["unpriced_requests"] = 1
         elif entry.charge_nano_usd:
             counters["charge_nano_usd"] = entry.charge_nano_usd
-        if entry.estimated:
+        if entry.estimated and entry.charged_for != "completion":  # what it goes on from was an estimate, too
             counters["estimated_requests"] = 1
     if entry.provider_cost_nano_usd:
         counters["provider_cost_nano_usd"] = entry.provider_cost_nano_usd

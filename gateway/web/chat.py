@@ -24,6 +24,7 @@ from gateway.store.base import Claim
 from gateway.tenants import Principal
 from gateway.web.auth import Authenticator
 from gateway.web.cors import Cors
+from gateway.web.delivery import is_whole
 from gateway.web.keep_alive import KeepAlive
 from gateway.web.request import (
     DIRECT,
@@ -172,7 +173,8 @@ class _Exchange:
             ask = replace(ask, tags=parse_tags(tags.decode("latin-1")))
         self._ask = ask
         watch = CallerWatch(self._receive)
-        call = Call(self._id, self._label, ask, principal, watch, time.monotonic())
+        whole = is_whole(headers, endpoint._service.catalog.routing)
+        call = Call(self._id, self._label, ask, principal, watch, time.monotonic(), whole)
         if ask.request.stream:
             await self._stream(call, watch)
         elif IDEMPOTENCY_KEY in headers:

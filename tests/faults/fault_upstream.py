@@ -193,7 +193,7 @@ class Upstream:
         self.reset()
 
     def reset(self) -> None:
-        self.seq = self.open = self.peak = self.heads = 0
+        self.seq = self.open = self.peak = self.heads = self.words = 0
         self.count: dict[str, int] = {}
         self.outcomes: dict[str, int] = {}
         self.scripts: dict[str, list[str]] = {}
@@ -760,6 +760,7 @@ class Answer:
                     raise Gone("cut")
                 await self.event(event)
                 self.sent += 1
+                self.up.words += 1
             if gap:
                 await asyncio.sleep(gap)
         usage = self.usage_faulty(self.generated)

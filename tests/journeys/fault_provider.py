@@ -117,6 +117,14 @@ class FaultProvider:
                 if not self.truth.changed.wait(deadline_s - time.monotonic()):
                     raise AssertionError(f"no end of {inference_id} in {json.dumps(mine)}")
 
+    def wait_for_words(self, words: int) -> None:
+        """Until it has written so much in all its answers since the last reset."""
+        deadline_s = time.monotonic() + WAIT_S
+        while self._upstream.words < words:
+            if time.monotonic() > deadline_s:
+                raise AssertionError(f"{self._upstream.words} words of {words}")
+            time.sleep(0.01)
+
     def asked_at_s(self, inference_id: str) -> float:
         """When the request's first attempt here arrived, as `time.time` has it."""
         with self.truth.changed:

@@ -25,14 +25,17 @@ PRICES: Final = {"first": (3_000, 6_000), "second": (1_000, 2_000), "third": (1_
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """One attempt as it must stand in the books. `tokens` are prompt and answer, None where nothing is booked."""
+    """One attempt as it must stand in the books. `tokens` are prompt and answer, None where nothing is booked; of them
+    the team pays all or none, or a part."""
 
     provider: str
     tokens: tuple[int, int] | None
     team_pays: bool
     mark: str = "exact"
+    part: str = "all"
 
 
+KEPT_BACK: Final = {"x-gateway-delivery": "whole"}
 WHOLE: Final = (PROMPT, ANSWER)
 FAILED: Final = Books("first", None, team_pays=False)
 SILENT: Final = Books("first", None, team_pays=False, mark="unknown")
@@ -40,14 +43,14 @@ STUCK: Final = Books("first", (PROMPT, 0), team_pays=False, mark="estimated")
 SECOND: Final = Books("second", WHOLE, team_pays=True)
 
 
-def answered(*faults: str, stream: bool = False) -> Callable[[Town], str]:
+def answered(*faults: str, stream: bool = False, headers: dict[str, str] | None = None) -> Callable[[Town], str]:
     """Asks and hears it to the end; `faults` are those of first, second and third."""
 
     def act(town: Town) -> str:
         for provider, fault in zip(town.providers, faults, strict=False):
             provider.next(fault)
         if stream:
-            return listen(town.gateway).inference_id
+            return listen(town.gateway, headers=headers).inference_id
         return str(ask(town.gateway).headers["inference-id"])
 
     return act
@@ -63,11 +66,13 @@ def left_at(part: bytes, fault: str) -> Callable[[Town], str]:
     return act
 
 
-def left_unanswered(fault: str, *, stream: bool) -> Callable[[Town], str]:
+def left_unanswered(fault: str, *, stream: bool, headers: dict[str, str] | None = None) -> Callable[[Town], str]:
     def act(town: Town) -> str:
         town.first.next(fault)
-        with hanging_on(town.gateway, stream=stream):
+        with hanging_on(town.gateway, headers=headers, stream=stream):
             until(lambda: town.first.has_answered if stream else town.first.requests, "the attempt")
+            if headers is not None:
+                town.first.wait_for_words(3)
         return town.first.inference_ids()[0]
 
     return act
@@ -91,6 +96,18 @@ LINES: Final[dict[str, tuple[Callable[[Town], str], tuple[Books, ...]]]] = {
         answered("reset", "503", stream=True),
         (SILENT, Books("second", None, team_pays=False), Books("third", WHOLE, team_pays=True)),
     ),
+    "an answer, not streamed, that broke off or could not be read": (
+        answered("reset-in-body", "invalid-json"),
+        (
+            Books("first", (PROMPT, 1), team_pays=False, mark="estimated"),
+            Books("second", (PROMPT, 1), team_pays=False, mark="estimated"),
+            Books("third", WHOLE, team_pays=True),
+        ),
+    ),
+    "a stream that was kept back until it would be whole, and broke": (
+        answered("cut-after-3-chunks", stream=True, headers=KEPT_BACK),
+        (Books("first", (PROMPT, 3), team_pays=False, mark="estimated"), SECOND),
+    ),
     "every provider failed": (
         answered("error-200", "500", "reset"),
         (FAILED, Books("second", None, team_pays=False), Books("third", None, team_pays=False, mark="unknown")),
@@ -110,6 +127,10 @@ LINES: Final[dict[str, tuple[Callable[[Town], str], tuple[Books, ...]]]] = {
     "the caller left a stream before content": (
         left_unanswered("hang-after-headers", stream=True),
         (Books("first", (PROMPT, 0), team_pays=True, mark="estimated"),),
+    ),
+    "the caller left a stream that was kept back": (
+        left_unanswered("gap-20ms", stream=True, headers=KEPT_BACK),
+        (Books("first", (PROMPT, 5), team_pays=True, mark="estimated", part="prompt"),),
     ),
     "the caller left a plain request": (
         left_unanswered("gap-10ms", stream=False),
@@ -169,7 +190,8 @@ def assert_booked(entry: ClosedEntry, books: Books) -> None:
     of_prompt, of_answer = PRICES[books.provider]
     cost = entry.prompt_tokens * of_prompt + entry.completion_tokens * of_answer
     assert entry.provider_cost_nano_usd == cost
-    assert entry.charge_nano_usd == (cost if books.team_pays else 0)
+    paid = {"all": cost, "prompt": entry.prompt_tokens * of_prompt, "completion": entry.completion_tokens * of_answer}
+    assert entry.charge_nano_usd == (paid[books.part] if books.team_pays else 0)
 
 
 @pytest.fixture(scope="module")

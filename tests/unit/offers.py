@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from gateway.config.catalog import Offer, Price, ProviderEntry
 from gateway.ids import InferenceIds
-from gateway.metering import Opening
+from gateway.opening import Opening
 from gateway.tenants import Key, Principal, Team
 from providers.base import Adapter
 from providers.wire import Target
