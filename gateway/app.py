@@ -75,8 +75,10 @@ class Application:
     """An ASGI application: the hot route at once, all others by Starlette. Call `start` before it is served and `stop`
     after. `admin` is the application of the admin listener, where there is one."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, table_in_force: Path | None = None) -> None:
+        """`table_in_force` is where workers that serve together keep the mapping table that they last took."""
         self.settings = settings
+        self._table_in_force = table_in_force
         self.readiness = Readiness()
         self._log = Log(settings.log_level)
         Forward(self._log).install()
@@ -88,10 +90,12 @@ class Application:
         """Builds all parts. Raises StartupFailed."""
         settings = self.settings
         try:
-            self._watch = TableWatch(Path(settings.mappings), os.environ, ADAPTERS)
-            catalog = self._watch.load()
+            self._watch = TableWatch(Path(settings.mappings), os.environ, ADAPTERS, in_force=self._table_in_force)
+            catalog = self._watch.begin()
         except MappingFaults as faults:
             raise StartupFailed(str(faults)) from None
+        if self._watch.fault is not None:
+            self._reload_failed(self._watch.fault)
         self._store = await self._open_store()
         self._open_journal()
         self._meter = Meter(
@@ -276,10 +280,12 @@ class Application:
         self._meter.timezone = catalog.timezone
         self._meter.max_tokens_default = catalog.routing.max_tokens_default
         self._metrics.mapping_reloads.labels("ok").inc()
+        self._metrics.mapping_refused.set(0)
         self._log.info("mapping_reloaded", generation=catalog.generation, left_out=dict(catalog.left_out))
 
     def _reload_failed(self, fault: str) -> None:
         self._metrics.mapping_reloads.labels("failed").inc()
+        self._metrics.mapping_refused.set(1)
         self._log.error("mapping_refused", fault=fault)
 
     def _on_attempt(self, provider: str, attempt: Attempt) -> None:

@@ -76,6 +76,12 @@ class Metrics:
         self.mapping_reloads = Counter(
             "gateway_mapping_reloads_total", "Reloads of the mapping table, by result.", ["result"], registry=r
         )
+        self.mapping_refused = Gauge(
+            "gateway_mapping_refused",
+            "Workers that go on with an older mapping table, as the newest is faulty.",
+            registry=r,
+            multiprocess_mode="livesum",
+        )
         self.unshipped_entries = Gauge(
             "gateway_unshipped_entries",
             "Entries of journals that the store does not have yet.",

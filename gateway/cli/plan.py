@@ -59,17 +59,19 @@ def run(args: argparse.Namespace) -> int:
     zone = zone_of_table(settings)
     from_ms = _since(args.since, zone)
 
-    async def ask(store: Store) -> tuple[Teams, list[str] | None]:
+    journals = LocalJournals(settings.state_dir / JOURNAL_FOLDER)
+
+    async def ask(store: Store) -> tuple[Forecast, Teams]:
         reports = Reports(store, lambda: zone)
-        return await reports.teams(), None if args.team is None else await reports.team_ids(args.team)
+        team_ids = None if args.team is None else await reports.team_ids(args.team)
 
-    teams, team_ids = with_store(settings, ask)
+        def wanted(intent: Intent) -> bool:
+            return intent.at_ms >= from_ms and (team_ids is None or intent.team_id in team_ids)
 
-    def wanted(intent: Intent) -> bool:
-        return intent.at_ms >= from_ms and (team_ids is None or intent.team_id in team_ids)
+        made = forecast(journals.requests(from_ms), Offerings(catalog), without=unset, wanted=wanted)
+        return made, await reports.teams()
 
-    found = LocalJournals(settings.state_dir / JOURNAL_FOLDER).requests(from_ms)
-    made = forecast(found, Offerings(catalog), without=unset, wanted=wanted)
+    made, teams = with_store(settings, ask)
     if args.json:
         print_json(made.as_json(teams.name))
     else:

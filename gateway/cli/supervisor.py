@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from prometheus_client import multiprocess
@@ -30,11 +31,11 @@ PATIENCE_S: Final = 10.0
 
 def supervise(count: int, sockets: Sequence[socket.socket], environ: Mapping[str, str], drain_s: float) -> int:
     """Runs `count` workers until told to stop; the exit code."""
-    metrics_dir = tempfile.mkdtemp(prefix="gateway-metrics-")
+    shared = Path(tempfile.mkdtemp(prefix="gateway-workers-"))
     try:
-        return asyncio.run(_Supervisor(sockets, environ, metrics_dir, drain_s).run(count))
+        return asyncio.run(_Supervisor(sockets, environ, shared, drain_s).run(count))
     finally:
-        shutil.rmtree(metrics_dir, ignore_errors=True)
+        shutil.rmtree(shared, ignore_errors=True)
 
 
 def _ignore_hangup() -> None:
@@ -44,11 +45,14 @@ def _ignore_hangup() -> None:
 
 class _Supervisor:
     def __init__(
-        self, sockets: Sequence[socket.socket], environ: Mapping[str, str], metrics_dir: str, drain_s: float
+        self, sockets: Sequence[socket.socket], environ: Mapping[str, str], shared: Path, drain_s: float
     ) -> None:
+        """`shared` is a folder of this run, empty, for what its workers tell each other."""
         self._fds = [sock.fileno() for sock in sockets]
-        self._environ = {**environ, "PROMETHEUS_MULTIPROC_DIR": metrics_dir}
-        self._metrics_dir = metrics_dir
+        self._metrics_dir = str(shared / "metrics")
+        self._table_in_force = str(shared / "mappings.yaml")
+        (shared / "metrics").mkdir()
+        self._environ = {**environ, "PROMETHEUS_MULTIPROC_DIR": self._metrics_dir}
         self._drain_s = drain_s
         self._living: dict[int, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
@@ -87,6 +91,7 @@ class _Supervisor:
             sys.executable,
             "-m",
             "gateway.cli.worker",
+            self._table_in_force,
             *map(str, self._fds),
             pass_fds=self._fds,
             env=self._environ,

@@ -14,6 +14,7 @@ import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import uvicorn
 import uvloop
@@ -43,12 +44,14 @@ def run_worker(
     listener: socket.socket,
     admin_listener: socket.socket | None = None,
     *,
+    table_in_force: Path | None = None,
     on_ready: Callable[[], None] | None = None,
 ) -> int:
-    """Serves until told to stop; the exit code. `on_ready` is called once requests are answered."""
+    """Serves until told to stop; the exit code. `table_in_force` is shared with the workers beside this one; `on_ready`
+    is called once requests are answered."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            runner.run(_serve(settings, listener, admin_listener, on_ready))
+            runner.run(_serve(Application(settings, table_in_force), listener, admin_listener, on_ready))
         except StartupFailed as failure:
             sys.stderr.write(f"gateway: {failure}\n")
             return EXIT_UNFIT
@@ -56,12 +59,12 @@ def run_worker(
 
 
 async def _serve(
-    settings: Settings,
+    application: Application,
     listener: socket.socket,
     admin_listener: socket.socket | None,
     on_ready: Callable[[], None] | None,
 ) -> None:
-    application = Application(settings)
+    settings = application.settings
     await application.start()
     # What was built until here lives as long as the worker; and a request that ends well leaves no cycles behind, so
     # that looking for them every 700 objects is nearly always in vain.
@@ -123,14 +126,16 @@ async def _stop_when_orphaned(stop: Callable[[], None]) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`python -m gateway.cli.worker FD [ADMIN_FD]`, its settings in the environment: what the supervisor starts."""
+    """`python -m gateway.cli.worker TABLE_IN_FORCE FD [ADMIN_FD]`, its settings in the environment: what the supervisor
+    starts."""
     try:
         settings = from_environ(os.environ)
     except SettingsFaults as faults:
         sys.stderr.write(f"gateway: {faults}\n")
         return EXIT_UNFIT
-    listener, *more = [socket.socket(fileno=int(number)) for number in arguments]
-    return run_worker(settings, listener, more[0] if more else None)
+    table_in_force, *numbers = arguments
+    listener, *more = [socket.socket(fileno=int(number)) for number in numbers]
+    return run_worker(settings, listener, more[0] if more else None, table_in_force=Path(table_in_force))
 
 
 if __name__ == "__main__":

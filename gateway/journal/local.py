@@ -5,6 +5,7 @@ went. What was archived is read as well. Reads only; blocking, so callers on an 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -55,12 +56,13 @@ class LocalJournals:
         for path in self._segments(from_ms):
             try:
                 for payload in payloads(path):
-                    if is_closed(payload):
-                        yield closed_of(payload)
-                    elif payload.startswith(_BEGINNINGS) and isinstance(
-                        entry := decode_entry(payload), Intent | Refused
-                    ):
-                        yield entry
+                    with suppress(ValueError):  # `read_state` counts it and keeps it aside
+                        if is_closed(payload):
+                            yield closed_of(payload)
+                        elif payload.startswith(_BEGINNINGS):
+                            entry = decode_entry(payload)
+                            if isinstance(entry, Intent | Refused):
+                                yield entry
             except FileNotFoundError:
                 continue
 

@@ -101,57 +101,6 @@ def test_sigint_ends_it_as_well(tmp_path: Path) -> None:
         assert "Traceback" not in gateway.log()
 
 
-def test_another_table_is_taken_without_a_new_process(tmp_path: Path) -> None:
-    with one_provider(tmp_path) as (gateway, provider), FaultProvider() as other:
-        before = gateway.readyz()["generation"]
-        table = table_of({"only": provider.base_url, "other": other.base_url}, routing={"order": ["other"]})
-        provider.next("gap-30ms")
-        with listening(gateway) as (response, chunks):
-            raw = next(chunks)
-            gateway.table_path.write_text(table)
-            gateway.process.send_signal(signal.SIGHUP)
-            until(lambda: gateway.readyz()["generation"] != before, "another generation")
-            raw += b"".join(chunks)
-
-        assert raw.endswith(b"data: [DONE]\n\n")
-        assert response.headers["x-inference-provider"] == "only"
-        assert ask(gateway).headers["x-inference-provider"] == "other"
-        assert gateway.process.poll() is None
-
-
-def test_a_bad_table_changes_nothing_and_says_why(tmp_path: Path) -> None:
-    with one_provider(tmp_path) as (gateway, _):
-        generation = gateway.readyz()["generation"]
-        good = gateway.table_path.read_text()
-        gateway.table_path.write_text(good.replace('"routing"', '"ruoting"'))
-
-        fault = until(lambda: gateway.readyz().get("mapping_fault"), "the fault in /readyz")
-
-        assert "ruoting" in fault
-        assert "routing" in fault
-        assert gateway.readyz()["generation"] == generation
-        assert ask(gateway).status_code == 200
-        assert any(line.get("event") == "mapping_refused" for line in gateway.log_lines()) or "ruoting" in gateway.log()
-
-        gateway.table_path.write_text(good)
-        until(lambda: "mapping_fault" not in gateway.readyz(), "the end of the fault")
-
-
-def test_every_worker_takes_another_table(tmp_path: Path) -> None:
-    with one_provider(tmp_path, workers=2) as (gateway, provider):
-        pids = gateway.worker_pids()
-        gateway.table_path.write_text(table_of({"renamed": provider.base_url}))
-        gateway.process.send_signal(signal.SIGHUP)
-
-        def all_renamed() -> bool:
-            # Each on a new connection, which any of the workers may take.
-            answers = [listen(gateway, max_tokens=1).response.headers["x-inference-provider"] for _ in range(20)]
-            return set(answers) == {"renamed"}
-
-        until(all_renamed, "the new name in every answer")
-        assert gateway.worker_pids() == pids
-
-
 def test_workers_share_the_load(tmp_path: Path) -> None:
     with one_provider(tmp_path, workers=2, arguments="--chunk-ms 5") as (gateway, provider):
         assert len(gateway.worker_pids()) == 2
