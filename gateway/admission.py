@@ -19,7 +19,7 @@ from gateway.config.catalog import Offer
 from gateway.errors import BudgetExceeded, LedgerUnavailable, RateLimited
 from gateway.money import format_usd
 from gateway.periods import budget_window
-from gateway.records import Admission, Admit, Refusal, Scope
+from gateway.records import Admission, Admit, BudgetTaken, Refusal, Scope
 from gateway.routing.pricing import OUTPUT_TOKENS_MIN, affordable_tokens, hold_nano_usd, output_cap_tokens
 from gateway.store.base import Store, StoreAway
 from gateway.tenants import Budget, Limits, Principal
@@ -42,8 +42,8 @@ class Wanted:
 
     inference_id: str
     principal: Principal
+    scopes: tuple[Scope, ...]
     day: str
-    timezone: str
     prompt_bytes: int
     prompt_tokens: int
     messages: int
@@ -60,6 +60,8 @@ class Granted:
     charge_max_nano_usd: int | None = None
     """The hold, above which nothing is charged; None without a strict budget."""
     max_tokens_set: int | None = None
+    away: bool = False
+    """Granted without the store."""
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -79,7 +81,7 @@ class Admissions:
 
     async def ask(self, wanted: Wanted) -> Granted:
         """Raises BudgetExceeded, RateLimited or LedgerUnavailable."""
-        scopes = scopes_of(wanted.principal, wanted.day, wanted.timezone)
+        scopes = wanted.scopes
         strict = any(scope.budget_nano_usd is not None and scope.strict for scope in scopes)
         cap = _first_cap(wanted, strict)
         for attempt in range(CAP_TRIES):
@@ -92,7 +94,9 @@ class Admissions:
                 self._running[wanted.inference_id] = _question(wanted, scopes, hold, _now_ms())
                 self._remember_slots(wanted, scopes)
                 own_cap = cap if strict and wanted.max_tokens is None else None
-                return Granted(hold if strict else None, own_cap, limit_headers(wanted.principal, scopes, answer))
+                return Granted(
+                    hold if strict else None, own_cap, headers=limit_headers(wanted.principal, scopes, answer)
+                )
             smaller = _smaller_cap(wanted, scopes, answer, cap) if strict and attempt + 1 < CAP_TRIES else None
             if smaller is None:
                 _refuse(wanted.principal, scopes, answer)
@@ -209,7 +213,7 @@ class Admissions:
     def _without_store(self, wanted: Wanted, strict: bool, error: StoreAway) -> Granted:
         choice = wanted.principal.billed.when_store_down or ("deny" if strict else "allow-bounded")
         if choice == "allow" or (choice == "allow-bounded" and not strict):
-            return Granted()
+            return Granted(away=True)
         raise LedgerUnavailable(
             f"The budget of team '{wanted.principal.billed.name}' cannot be checked now: {error.reason}.",
             retry_after_s=AWAY_RETRY_S,
@@ -228,6 +232,15 @@ def scopes_of(principal: Principal, day: str, timezone: str) -> tuple[Scope, ...
     return tuple(found)
 
 
+def budgets_taken(scopes: Sequence[Scope]) -> tuple[BudgetTaken, ...]:
+    """What an admitted request will count against."""
+    return tuple(
+        BudgetTaken(scope.id, scope.budget_window, scope.budget_nano_usd, scope.strict, scope.warn_at)
+        for scope in scopes
+        if scope.budget_nano_usd is not None
+    )
+
+
 def _scope(scope_id: str, budget: Budget | None, limits: Limits, day: str, timezone: str) -> Scope:
     window, resets_at_ms = ("", None) if budget is None else budget_window(budget.period, day, timezone)
     return Scope(
@@ -236,6 +249,7 @@ def _scope(scope_id: str, budget: Budget | None, limits: Limits, day: str, timez
         budget_window=window,
         budget_resets_at_ms=resets_at_ms,
         strict=budget is None or budget.enforce == "strict",
+        warn_at=() if budget is None else budget.warn_at,
         requests_per_minute=limits.requests_per_minute,
         tokens_per_minute=limits.tokens_per_minute,
         concurrency=limits.concurrency,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
@@ -19,6 +20,7 @@ from gateway.journal.reader import SHIPPED_NAME, JournalState, OpenRequest, read
 from gateway.journal.shipped import mark_shipped
 from gateway.journal.writer import JournalFailed, JournalWriter
 from gateway.outcomes import Outcome, abandoned, closed_entry
+from gateway.records import Crossing
 from gateway.store.base import Ledger, StoreAway
 
 ADOPT_EVERY_S: Final = 10.0
@@ -35,15 +37,30 @@ class Ships(Protocol):
     async def retry_parked(self) -> None: ...
 
 
+class TakesOver(Protocol):
+    """What adoption does with thresholds that a journal had still to tell."""
+
+    async def take_over(self, writer: JournalWriter, crossings: Iterable[Crossing]) -> None: ...
+
+
 class Adoption:
     """One per worker. `bad_frames` counts what could not be read in adopted journals."""
 
-    def __init__(self, root: Path, own: JournalWriter, shipper: Ships, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        root: Path,
+        own: JournalWriter,
+        shipper: Ships,
+        ledger: Ledger,
+        *,
+        budget_warnings: TakesOver | None = None,
+    ) -> None:
         self.bad_frames = 0
         self._root = root
         self._own = own
         self._shipper = shipper
         self._ledger = ledger
+        self._budget_warnings = budget_warnings
         self._adopted: list[JournalWriter] = []
         self._refused: set[str] = set()
 
@@ -102,6 +119,7 @@ class Adoption:
                 # Its word counts also where it has none: what the journal noted may since have been lost.
                 state.shipped[team_id] = marks.get(team_id, 0)
                 state.last[team_id] = max(state.shipped[team_id], state.last.get(team_id, 0))
+            untold = await self._ledger.crossings(folder.name, teams)
             note_adopter(lock, self._own.instance)
             writer = JournalWriter.resume(folder, lock, state)
         except BaseException:
@@ -113,6 +131,8 @@ class Adoption:
         except BaseException:
             await writer.aclose()
             raise
+        if self._budget_warnings is not None:
+            await self._budget_warnings.take_over(writer, [*state.crossed.values(), *untold])
         self.bad_frames += state.bad_frames
         self._adopted.append(writer)
         self._shipper.add(writer)

@@ -22,6 +22,7 @@ from starlette.routing import BaseRoute
 
 from gateway.administration import Administration
 from gateway.adoption import Adoption
+from gateway.budget_warnings import BudgetWarnings
 from gateway.config.catalog import Catalog, Offer
 from gateway.config.hub import Measured
 from gateway.config.mapping_faults import MappingFaults
@@ -48,6 +49,7 @@ from gateway.store.shipper import Shipper
 from gateway.table_watch import TableWatch
 from gateway.unpriced import UnpricedTokens
 from gateway.upstream.client import Door, HttpxDoor, PoolDoor
+from gateway.upstream.notify import Notifier
 from gateway.upstream.pool import Pool
 from gateway.web.admin import AdminServices, admin_routes
 from gateway.web.auth import AdminGuard, Authenticator
@@ -125,7 +127,13 @@ class Application:
             new_id=InferenceIds().next,
         )
         self._mount()
-        self._adoption = Adoption(settings.state_dir / JOURNAL_FOLDER, self._journal, self._shipper, self._store)
+        self._adoption = Adoption(
+            settings.state_dir / JOURNAL_FOLDER,
+            self._journal,
+            self._shipper,
+            self._store,
+            budget_warnings=self._warnings,
+        )
         rollbacks = Rollbacks(
             settings.state_dir / JOURNAL_FOLDER,
             self._adoption,
@@ -161,6 +169,8 @@ class Application:
             self._log.warning("unshipped", entries=self._shipper.pending_entries)
         await self._adoption.aclose()
         await self._shipper.aclose()
+        await self._warnings.aclose()
+        await self._notifier.aclose()
         await self._journal.aclose()
         await self._door.aclose()
         await self._store.aclose()
@@ -224,7 +234,9 @@ class Application:
             )
         except OSError as error:
             raise StartupFailed(f"the journal cannot be opened under {settings.state_dir}: {error.strerror}") from None
-        self._shipper = Shipper(self._store)
+        self._notifier = Notifier()
+        self._warnings = BudgetWarnings(self._journal, self._store, self._notifier, self._metrics)
+        self._shipper = Shipper(self._store, budget_listener=self._warnings)
         self._shipper.add(self._journal)
 
     def _mount(self) -> None:
@@ -246,6 +258,7 @@ class Application:
         self.readiness.facts["mapping_fault"] = lambda: self._watch.fault
         self.readiness.facts["unshipped_entries"] = lambda: self._shipper.pending_entries
         self.readiness.facts["lost_entries"] = lambda: self._shipper.lost_entries or None
+        self.readiness.facts["untold_budget_warnings"] = lambda: self._warnings.pending or None
         self.readiness.facts["parked_journals"] = lambda: self._shipper.parked_lanes or None
         self.admin = _starlette([*probes, metrics, *admin])
         # With a listener of its own, the admin side is not to be had on the public one.

@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.admission import Admissions, Granted, Wanted
+from gateway.admission import Admissions, Granted, Wanted, budgets_taken, scopes_of
 from gateway.config.catalog import Offer
 from gateway.errors import LedgerUnavailable
 from gateway.journal.entries import Head, Intent, Part, Refused, Sent
@@ -169,12 +169,14 @@ class Bill:
 
     async def reserve(self, timezone: str) -> None:
         """Asks the store for room. The intent is in the journal first, so that a hold always has an owner."""
-        admissions, intent, opening = self._meter.admissions, self._intent, self._opening
+        admissions, opening = self._meter.admissions, self._opening
+        scopes = scopes_of(opening.principal, self._intent.day, timezone)
+        intent = self._intent = self._intent.under(budgets_taken(scopes))
         wanted = Wanted(
             inference_id=self.inference_id,
             principal=opening.principal,
+            scopes=scopes,
             day=intent.day,
-            timezone=timezone,
             prompt_bytes=opening.prompt_bytes,
             prompt_tokens=intent.prompt_tokens,
             messages=opening.messages,
@@ -193,8 +195,8 @@ class Bill:
             self._refused(unknown=not admissions.is_refusal(error))
             raise
         # What is charged is never above the hold, so whoever closes this bill must know it.
-        if self._granted.charge_max_nano_usd is not None:
-            self._intent = intent.holding(self._granted.charge_max_nano_usd)
+        if self._granted.charge_max_nano_usd is not None or self._granted.away:
+            self._intent = intent.holding(self._granted.charge_max_nano_usd, away=self._granted.away)
             self._intent_written = False
 
     def sent(self, offer: Offer) -> int:

@@ -106,6 +106,21 @@ class Metrics:
             ["provider", "token_class"],
             registry=r,
         )
+        self.budget_overrun = Counter(
+            "gateway_budget_overrun_nano_usd_total",
+            "Spent past a strict budget, by cause: store_away, late_journal or store_lost.",
+            ["cause"],
+            registry=r,
+        )
+        self.budget_warnings = Counter(
+            "gateway_budget_warnings_total", "Thresholds of budgets that were reached.", registry=r
+        )
+        self.webhooks = Counter(
+            "gateway_webhooks_total",
+            "Budget warnings sent to webhooks; outcome is delivered, failed (and tried again) or given_up.",
+            ["outcome"],
+            registry=r,
+        )
         self._requests: dict[tuple[str, int], Counter] = {}
         self._attempts: dict[tuple[str, str], Counter] = {}
         self._request_seconds: dict[str, Histogram] = {}

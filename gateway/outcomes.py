@@ -190,4 +190,6 @@ def closed_entry(
         day_start_ms=intent.day_start_ms,
         sent_after_ms=0 if sent is None else max(0, sent.at_ms - intent.at_ms),
         charged_for=outcome.charged_for,
+        budgets=intent.budgets,
+        away=intent.away,
     )

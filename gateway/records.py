@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -71,6 +71,41 @@ class PriceTaken:
     output: int
     cached_input: int
     cache_write: int
+
+
+class BudgetTaken(msgspec.Struct, frozen=True, array_like=True):
+    """A budget that a request was admitted under, as it was then."""
+
+    scope: str
+    """`team`, or `key:<id>`."""
+    window: str
+    """`day:2026-11-23`, `month:2026-11` or `total`."""
+    nano_usd: int
+    strict: bool
+    warn_at: tuple[int, ...]
+    """Percent."""
+
+
+class Crossing(msgspec.Struct, frozen=True):
+    """A threshold of a budget that was reached: told once for each window, and once more after the budget changed."""
+
+    team_id: str
+    scope: str
+    """`team`, or `key:<id>`."""
+    window: str
+    percent: int
+    budget_nano_usd: int
+    spent_nano_usd: int
+    at_ms: int
+
+    @property
+    def mark(self) -> str:
+        """What tells it from every other one of its team."""
+        return crossing_mark(self.scope, self.window, self.budget_nano_usd, self.percent)
+
+
+def crossing_mark(scope: str, window: str, budget_nano_usd: int, percent: int) -> str:
+    return f"{scope}|{window}|{budget_nano_usd}|{percent}"
 
 
 class ClosedEntry(msgspec.Struct, frozen=True):
@@ -144,6 +179,9 @@ class ClosedEntry(msgspec.Struct, frozen=True):
     """From admission to the first byte that was sent to the provider."""
     charged_for: str = "all"
     """With `answered`: which of its tokens the team owes, by the names of CHARGED."""
+    budgets: tuple[BudgetTaken, ...] = ()
+    away: bool = False
+    """Admitted while the store was away: no hold was there to keep it within its budgets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +204,11 @@ class Settled:
 
     outcome: str
     watermark: int
-    crossed: tuple[Mapping[str, Any], ...] = ()
-    """Budget thresholds that this run crossed: scope, percent, period, spent and budget."""
+    crossed: tuple[Crossing, ...] = ()
+    """Thresholds that runs of this journal crossed, and that nobody has noted yet: those of this run, and of one before
+    it whose answer was lost."""
+    overrun_nano_usd: int = 0
+    """By how much this run went past a strict budget."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +222,7 @@ class Scope:
     """`day:2026-11-23`, `month:2026-11` or `total`."""
     budget_resets_at_ms: int | None = None
     strict: bool = True
+    warn_at: tuple[int, ...] = ()
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     concurrency: int | None = None

@@ -45,7 +45,7 @@ LIBRARIES: Final[Mapping[str, tuple[str, ...]]] = {
     # Bytes become values here: the wire's words, the stream's events, the journal's lines, the store's rows.
     "msgspec": (
         "providers.wire", "providers.views", "gateway.journal.entries", "gateway.store.documents",
-        "gateway.store.redis.ledger", "gateway.store.sqlite.ledger",
+        "gateway.store.redis.ledger", "gateway.store.sqlite",
         # And values that are made for every attempt, where a frozen dataclass costs too much.
         "gateway.records", "gateway.outcomes", "gateway.metering",
         "gateway.routing.situation", "gateway.routing.offerings", "gateway.routing.decision",

@@ -16,7 +16,7 @@ from zlib import crc32
 
 import msgspec
 
-from gateway.records import ClosedEntry, PriceTaken
+from gateway.records import BudgetTaken, ClosedEntry, Crossing, PriceTaken
 
 FORMAT: Final = 1
 PAYLOAD_BYTES_MAX: Final = 1 << 20
@@ -67,10 +67,17 @@ class Intent(_Entry, frozen=True, tag="intent"):
     tags: Mapping[str, str] = {}
     decision: msgspec.Raw = NO_DECISION
     """Why it goes where it goes, in the words of routing; read by nobody here."""
+    budgets: tuple[BudgetTaken, ...] = ()
+    away: bool = False
 
-    def holding(self, nano_usd: int) -> Intent:
-        """The same, once it is known what was held. Written again, it takes the first one's place."""
-        return msgspec.structs.replace(self, hold_nano_usd=nano_usd)
+    def under(self, budgets: tuple[BudgetTaken, ...]) -> Intent:
+        """The same, with what it will count against."""
+        return msgspec.structs.replace(self, budgets=budgets)
+
+    def holding(self, nano_usd: int | None, *, away: bool) -> Intent:
+        """The same, once it is known what was held, and whether the store was there. Written again, it takes the first
+        one's place."""
+        return msgspec.structs.replace(self, hold_nano_usd=nano_usd, away=away)
 
 
 class Refused(_Entry, frozen=True, tag="refused"):
@@ -129,7 +136,21 @@ class Archived(_Entry, frozen=True, tag="archived"):
     """By team, the last sequence written when the segment ended."""
 
 
-Entry = Open | Intent | Refused | Sent | Head | Part | Closed | Ship | Archived
+class Crossed(_Entry, frozen=True, tag="crossed"):
+    """A budget's threshold was reached, and its team has to be told."""
+
+    crossing: Crossing
+
+
+class Told(_Entry, frozen=True, tag="told"):
+    """Nobody has to be told of this crossing any more: it was done, it was in vain for too long, or another journal has
+    it now."""
+
+    team_id: str
+    mark: str
+
+
+Entry = Open | Intent | Refused | Sent | Head | Part | Closed | Ship | Archived | Crossed | Told
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 _decode_entry = msgspec.json.Decoder(Entry).decode
@@ -140,6 +161,7 @@ CLOSED_FIELDS: Final = ClosedEntry.__struct_fields__
 _values_of = attrgetter(*CLOSED_FIELDS)
 _PRICE: Final = 1 + CLOSED_FIELDS.index("price")
 _DROPPED: Final = 1 + CLOSED_FIELDS.index("dropped")
+_BUDGETS: Final = 1 + CLOSED_FIELDS.index("budgets")
 _CLOSED_MARK: Final = b'{"e":"closed"'
 _price_of = attrgetter("input", "output", "cached_input", "cache_write")
 
@@ -152,6 +174,10 @@ def pack_closed(entry: ClosedEntry) -> bytes:
     return _encode(values)
 
 
+def _budget_taken(scope: str, window: str, nano_usd: int, strict: bool, warn_at: list[int]) -> BudgetTaken:
+    return BudgetTaken(scope, window, nano_usd, strict, tuple(warn_at))
+
+
 def unpack_closed(packed: bytes | str) -> ClosedEntry:
     """Back again. Raises NewerFormat, or ValueError for what was never packed here."""
     values = _decode(packed)
@@ -162,6 +188,8 @@ def unpack_closed(packed: bytes | str) -> ClosedEntry:
     if values[_PRICE] is not None:
         values[_PRICE] = PriceTaken(*values[_PRICE])
     values[_DROPPED] = tuple(values[_DROPPED])
+    if len(values) > _BUDGETS:  # what an earlier version wrote ends before
+        values[_BUDGETS] = tuple(_budget_taken(*taken) for taken in values[_BUDGETS])
     return ClosedEntry(*values[1:])
 
 

@@ -21,6 +21,7 @@ from gateway.journal.archive import (
 )
 from gateway.journal.entries import (
     BadFrame,
+    Crossed,
     Entry,
     Head,
     Intent,
@@ -28,12 +29,13 @@ from gateway.journal.entries import (
     Refused,
     Sent,
     Ship,
+    Told,
     closed_of,
     decode_entry,
     frames,
     is_closed,
 )
-from gateway.records import ClosedEntry
+from gateway.records import ClosedEntry, Crossing
 
 SHIPPED_NAME: Final = "shipped"
 """A file of this name in a journal's folder: every request closed, every entry acknowledged."""
@@ -89,6 +91,8 @@ class JournalState:
     requests: dict[str, OpenRequest] = field(default_factory=dict)
     last: dict[str, int] = field(default_factory=dict)
     shipped: dict[str, int] = field(default_factory=dict)
+    crossed: dict[tuple[str, str], Crossing] = field(default_factory=dict)
+    """Thresholds that somebody has still to be told of, by team id and mark."""
     bad_frames: int = 0
     segments: list[tuple[Path, dict[str, int]]] = field(default_factory=list)
     """Each segment with the last sequences written when it ended."""
@@ -117,6 +121,10 @@ class JournalState:
                     attempt.completion_tokens = entry.completion_tokens
             case Ship(team_id=team_id, seq=seq):
                 self.shipped[team_id] = max(seq, self.shipped.get(team_id, 0))
+            case Crossed(crossing=crossing):
+                self.crossed[crossing.team_id, crossing.mark] = crossing
+            case Told(team_id=team_id, mark=mark):
+                self.crossed.pop((team_id, mark), None)
 
     def _attempt(self, inference_id: str, number: int) -> OpenAttempt | None:
         request = self.requests.get(inference_id)

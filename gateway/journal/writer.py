@@ -80,6 +80,8 @@ class JournalWriter:
         self.listener: Callable[[JournalWriter, ClosedEntry], None] | None = None
         self.requests_open = 0
         """Requests under way, for each of which room is kept; the meter counts them."""
+        self.adopted = False
+        """Begun by a worker that is no more."""
         self.failures = 0
         self.failing = False
         self.last: dict[str, int] = {}
@@ -109,6 +111,7 @@ class JournalWriter:
     def resume(cls, folder: Path, lock: int, state: JournalState, *, sync: str = "background") -> Self:
         """Goes on in a dead worker's journal, numbering on from its last entries. Raises OSError."""
         writer = cls(folder, lock, sync=sync)
+        writer.adopted = True
         writer.last.update(state.last)
         writer.shipped.update(state.shipped)
         for path, last in state.segments:

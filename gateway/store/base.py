@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from gateway.records import Admission, Admit, ClosedEntry, Refusal, Run, Settled
+from gateway.records import Admission, Admit, ClosedEntry, Crossing, Refusal, Run, Settled
 from gateway.tenants import Key, Team
 
 STALE_AFTER_MS: Final = 35 * 86_400_000
@@ -166,6 +166,14 @@ class Ledger(Protocol):
 
     async def watermarks(self, instance: str, team_ids: Iterable[str]) -> dict[str, int]:
         """The last sequence applied, per team; a team without one is left out."""
+        ...
+
+    async def crossings(self, instance: str, team_ids: Iterable[str]) -> list[Crossing]:
+        """Thresholds that runs of a journal crossed, and that nobody has noted."""
+        ...
+
+    async def note_crossings(self, crossings: Sequence[Crossing]) -> None:
+        """They stand in a journal now: the store need not tell them again."""
         ...
 
     async def hold_again(self, requests: Sequence[Admit]) -> None:

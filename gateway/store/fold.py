@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.periods import windows_of
-from gateway.records import CHARGED, ClosedEntry
+from gateway.records import CHARGED, BudgetTaken, ClosedEntry
 
 TAG_VALUES_MAX: Final = 1000
 OTHER_VALUE: Final = "~other"
@@ -71,6 +71,8 @@ class RunSums:
     """By (tag name, value, cell of the day)."""
     spent: Counter[str] = field(default_factory=Counter)
     """Nano-USD charged by scope: `team` and `key:<id>`."""
+    budgets: dict[tuple[str, str], BudgetTaken] = field(default_factory=dict)
+    """What the charges count against, by scope and window: the newest word on each."""
     ended: list[Ended] = field(default_factory=list)
 
 
@@ -94,6 +96,8 @@ def sum_run(entries: Iterable[ClosedEntry]) -> RunSums:
         if charge:
             sums.spent["team"] += charge
             sums.spent[f"key:{entry.key_id}"] += charge
+        for taken in entry.budgets:
+            sums.budgets[taken.scope, taken.window] = taken
         if entry.last:
             tokens = entry.prompt_tokens + entry.completion_tokens if entry.answered else 0
             sums.ended.append(Ended(entry.inference_id, entry.key_id, tokens))

@@ -1,4 +1,5 @@
-"""Which entries travel together: consecutive ones of one team and journal, of one day. Pure."""
+"""Which entries travel together: consecutive ones of one team and journal, of one day, all admitted by the store or all
+without it. Pure."""
 
 from __future__ import annotations
 
@@ -8,6 +9,12 @@ from typing import Final
 from gateway.records import ClosedEntry, Run
 
 RUN_ENTRIES_MAX: Final = 200
+STORE_AWAY: Final = "store_away"
+LATE_JOURNAL: Final = "late_journal"
+STORE_LOST: Final = "store_lost"
+OVERRUN_CAUSES: Final = (STORE_AWAY, LATE_JOURNAL, STORE_LOST)
+"""A team chose to go on while the store was away; a dead worker's journal came back after the leases of its holds; the
+store lost holds that it had acknowledged."""
 
 
 def next_run(team_id: str, instance: str, believed: int, queue: Sequence[ClosedEntry]) -> Run:
@@ -20,11 +27,20 @@ def next_run(team_id: str, instance: str, believed: int, queue: Sequence[ClosedE
         entries.append(lost_before(first, reached))
         reached = first.prev
     for entry in queue:
-        if entry.day != first.day or entry.prev > reached or len(entries) >= RUN_ENTRIES_MAX:
+        if entry.day != first.day or entry.away != first.away:
+            break
+        if entry.prev > reached or len(entries) >= RUN_ENTRIES_MAX:
             break
         entries.append(entry)
         reached = entry.seq
     return Run(team_id, instance, believed, tuple(entries))
+
+
+def overrun_cause(run: Run, *, adopted: bool) -> str:
+    """Why a run could go past a strict budget, which no hold lets happen: its requests had none any more."""
+    if run.entries[-1].away:
+        return STORE_AWAY
+    return LATE_JOURNAL if adopted else STORE_LOST
 
 
 def lost_before(entry: ClosedEntry, watermark: int) -> ClosedEntry:

@@ -11,14 +11,15 @@ import asyncio
 import logging
 import random
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 
 from gateway.journal.reader import Found, closed_after
 from gateway.journal.writer import JournalWriter
-from gateway.records import ClosedEntry, Run, Settled
+from gateway.records import ClosedEntry, Crossing, Run, Settled
 from gateway.store.base import Ledger, StoreAway
-from gateway.store.runs import next_run
+from gateway.store.runs import next_run, overrun_cause
 
 BATCH_S: Final = 0.05
 LANES_FLYING_MAX: Final = 64
@@ -29,6 +30,13 @@ BACK_OFF_MIN_S: Final = 0.1
 BACK_OFF_MAX_S: Final = 5.0
 
 log = logging.getLogger("gateway.shipper")
+
+
+class BudgetListener(Protocol):
+    """Hears what settlements say of budgets."""
+
+    async def crossed(self, crossings: Sequence[Crossing]) -> None: ...
+    def overrun(self, cause: str, nano_usd: int) -> None: ...
 
 
 @dataclass(eq=False, slots=True)
@@ -60,12 +68,15 @@ class Lane:
 class Shipper:
     """One per worker. `add` gives it a journal; it then hears of each closed entry by itself."""
 
-    def __init__(self, ledger: Ledger, *, batch_s: float = BATCH_S) -> None:
+    def __init__(
+        self, ledger: Ledger, *, batch_s: float = BATCH_S, budget_listener: BudgetListener | None = None
+    ) -> None:
         self.lost_entries = 0
         self.away: str | None = None
         """Why the store could not be asked, None while it can."""
         self._ledger = ledger
         self._batch_s = batch_s
+        self._budget_listener = budget_listener
         self._lanes: dict[tuple[str, str], Lane] = {}
         self._queued = 0
         self._due: set[Lane] = set()
@@ -236,6 +247,7 @@ class Shipper:
                     continue
                 self._came_back()
                 self._apply(lane, run, settled)
+                await self._tell_of_budgets(lane, run, settled)
         if lane.believed != lane.writer.shipped.get(lane.team_id, 0) and not lane.gone:
             lane.writer.note_shipped(lane.team_id, lane.believed)
 
@@ -301,6 +313,14 @@ class Shipper:
             else:
                 still.append((seq, waiter))
         lane.waiting = still
+
+    async def _tell_of_budgets(self, lane: Lane, run: Run, settled: Settled) -> None:
+        if (listener := self._budget_listener) is None:
+            return
+        if settled.overrun_nano_usd:
+            listener.overrun(overrun_cause(run, adopted=lane.writer.adopted), settled.overrun_nano_usd)
+        if settled.crossed:
+            await listener.crossed(settled.crossed)
 
     def _go_back(self, lane: Lane, watermark: int) -> None:
         log.warning("the store went back from %d to %d for %s", lane.believed, watermark, lane.team_id)

@@ -137,15 +137,15 @@ def test_redis_forgets_an_answer_after_a_day(redis_server: RedisServer, tmp_path
 
 def test_sqlite_forgets_an_answer_after_a_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def act(store: Store) -> None:
-        first = claim()
+        first, later, latest = claim(), claim(), claim()  # ids never go back, so none is made in the future
         await store.claim_answer(first)
         await store.claim_answer(claim(place="b" * 64))
         await store.keep_answer(first, b"answer")
         now_ns = time.time_ns()
         monkeypatch.setattr(time, "time_ns", lambda: now_ns + ANSWER_KEPT_S * 10**9 - 10**10)
-        assert seen(await store.claim_answer(claim())) == answered(first, b"answer")
+        assert seen(await store.claim_answer(later)) == answered(first, b"answer")
         monkeypatch.setattr(time, "time_ns", lambda: now_ns + ANSWER_KEPT_S * 10**9 + 10**10)
-        assert await store.claim_answer(claim()) is None
+        assert await store.claim_answer(latest) is None
         rows = await store._database.call(lambda c: c.execute("SELECT count(*) FROM answer").fetchone())  # type: ignore[attr-defined]
         assert rows == (1,)
 

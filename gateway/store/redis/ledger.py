@@ -11,12 +11,13 @@ import msgspec
 from gateway.ids import milliseconds_of
 from gateway.journal.entries import pack_closed
 from gateway.periods import windows_of
-from gateway.records import Admission, Admit, ClosedEntry, Refusal, Run, Scope, Settled
+from gateway.records import Admission, Admit, ClosedEntry, Crossing, Refusal, Run, Scope, Settled
 from gateway.store.base import STALE_AFTER_MS
 from gateway.store.fold import OTHER_VALUE, TAG_VALUES_MAX, Cell, RunSums, sum_run
 from gateway.store.redis.connect import Link
 from gateway.store.redis.names import TeamNames, TenantNames
 from gateway.store.redis.scripts import ScriptRunner, load_script
+from gateway.store.thresholds import thresholds_of
 
 EXPIRED_HOLDS_MAX: Final = {"usual": 20, "all": 1000}
 """How many an admission ends, and how many where the budget would not suffice else."""
@@ -55,8 +56,9 @@ class RedisLedger:
 
     async def settle(self, run: Run) -> Settled:
         keys, argument = _settle_call(self._names(run.team_id), run)
-        outcome, watermark = await self._settling.start(SETTLE, keys, argument)
-        return Settled(outcome.decode(), int(watermark))
+        outcome, watermark, overrun, crossed = await self._settling.start(SETTLE, keys, argument)
+        crossings = tuple(Crossing(run.team_id, *one) for one in _unpack(crossed))
+        return Settled(outcome.decode(), int(watermark), crossings, int(overrun))
 
     async def renew(self, team_id: str, scope_id: str, inference_ids: Sequence[str]) -> None:
         keys = [self._names(team_id).slots(scope_id)]
@@ -91,6 +93,33 @@ class RedisLedger:
 
         found = await self._link.call(read)
         return {team_id: int(seq) for team_id, seq in zip(asked, found, strict=True) if seq is not None}
+
+    async def crossings(self, instance: str, team_ids: Iterable[str]) -> list[Crossing]:
+        asked = list(team_ids)
+
+        async def read(client: Any) -> list[list[bytes]]:
+            pipeline = client.pipeline(transaction=False)
+            for team_id in asked:
+                pipeline.hvals(self._names(team_id).crossings)
+            found: list[list[bytes]] = await pipeline.execute()
+            return found
+
+        told = await self._link.call(read) if asked else []
+        return [
+            Crossing(team_id, *crossing)
+            for team_id, packed in zip(asked, told, strict=True)
+            for whose, crossing in map(_unpack, packed)
+            if whose == instance
+        ]
+
+    async def note_crossings(self, crossings: Sequence[Crossing]) -> None:
+        async def drop(client: Any) -> None:
+            pipeline = client.pipeline(transaction=False)
+            for crossing in crossings:
+                pipeline.hdel(self._names(crossing.team_id).crossings, crossing.mark)
+            await pipeline.execute()
+
+        await self._link.call(drop)
 
     async def hold_again(self, requests: Sequence[Admit]) -> None:
         # In the pipeline of the runs, so that none of a request which ends meanwhile comes before its hold.
@@ -199,6 +228,7 @@ def _settle_call(names: TeamNames, run: Run) -> tuple[list[str], bytes]:
         "hours": _hours(names, keys, sums),
         "tags": _tags(names, keys, sums, first.day),
         "ended": _ended(names, keys, sums),
+        "watch": _watch(names, keys, run, sums),
         "entries": [value for entry in run.entries for value in (_score(entry), pack_closed(entry).decode())],
     }
     return keys.all, _pack(argument)
@@ -239,6 +269,26 @@ def _ended(names: TeamNames, keys: _Keys, sums: RunSums) -> list[tuple[str, int,
         )
         for ended in sums.ended
     ]
+
+
+def _watch(names: TeamNames, keys: _Keys, run: Run, sums: RunSums) -> Any:
+    """The budgets that this run counts against; false, at the cost of nothing, where there are none."""
+    if not sums.budgets:
+        return False
+    watched = [
+        (
+            taken.scope,
+            taken.window,
+            taken.nano_usd,
+            taken.strict,
+            sums.spent[taken.scope],
+            keys.place(names.spent(taken.window)),
+            keys.place(names.crossed(taken.window)),
+            thresholds_of(taken),
+        )
+        for taken in sums.budgets.values()
+    ]
+    return run.instance, keys.place(names.crossings), watched
 
 
 def _score(entry: ClosedEntry) -> int:

@@ -47,6 +47,15 @@ class TeamNames:
         """Hash: scope to nano-USD charged in a budget window."""
         return self._key(f"spent:{window}")
 
+    def crossed(self, window: str) -> str:
+        """Set: marks of the thresholds of budgets that were reached in a window."""
+        return self._key(f"crossed:{window}")
+
+    @property
+    def crossings(self) -> str:
+        """Hash: mark to a crossing that no journal has noted yet, packed."""
+        return self._key("crossings")
+
     def rate(self, scope: str) -> str:
         """String: the last 61 seconds of requests and tokens, packed."""
         return self._key(f"rate:{scope}")

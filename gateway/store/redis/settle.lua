@@ -6,15 +6,31 @@
 --                  spent = {scope, amount, …}, day_sums = {field, sum, …},
 --                  hours = {{key, start_ms, {field, sum, …}}, …},
 --                  tags = {{key, key of values, value, {field, sum, …}}, …},
---                  ended = {{inference id, tokens, {{slots key, rate key}, …}}, …}, entries = {score, packed, …}}
+--                  ended = {{inference id, tokens, {{slots key, rate key}, …}}, …}, entries = {score, packed, …},
+--                  watch = false or {instance, crossings key, {{scope, window, budget, strict, charged, spent key,
+--                           marks key, {{percent, reached at, mark}, …}}, …}}}
 --       Sums are strings: they go through HINCRBY, which is exact to 64 bits, where Lua's numbers are to 53.
--- ->    {'applied' | 'gap' | 'stale', watermark}
+-- ->    {'applied' | 'gap' | 'stale', watermark, overrun, packed {{scope, window, percent, budget, spent, at_ms}, …}}
 local run = cmsgpack.unpack(ARGV[1])
 local now_ms = clock_ms()
+
+-- What the sender of this journal has not noted yet: also that of a run before this one, whose answer was lost.
+local function crossings()
+  local told = {}
+  if run.watch then
+    local all = redis.call('HGETALL', KEYS[run.watch[2]])
+    for i = 2, #all, 2 do
+      local crossing = cmsgpack.unpack(all[i])
+      if crossing[1] == run.watch[1] then told[#told + 1] = crossing[2] end
+    end
+  end
+  return cmsgpack.pack(told)
+end
+
 local raw = redis.call('GET', KEYS[1])
-if not raw and run.oldest_ms < now_ms - run.stale_ms then return {'stale', 0} end
+if not raw and run.oldest_ms < now_ms - run.stale_ms then return {'stale', 0, '0', cmsgpack.pack({})} end
 local have = tonumber(raw or '0')
-if have ~= run.believed then return {'gap', have} end
+if have ~= run.believed then return {'gap', have, '0', crossings()} end
 
 -- The first write is the one that fails where the server refuses writes, with no effect. After it nothing may end the
 -- script half way: what is refused goes to a list that an operator looks at.
@@ -34,6 +50,28 @@ end
 for i = 10, 12 do add(KEYS[i], run.spent) end
 redis.pcall('EXPIRE', KEYS[10], run.ttl.day)
 redis.pcall('EXPIRE', KEYS[11], run.ttl.day)
+
+-- Each threshold is told once for each window; of several budgets the one that was overrun most counts.
+local overrun = 0
+local function watch(scope, window, budget, strict, charged, spent_key, marks_key, thresholds)
+  local spent = tonumber(redis.call('HGET', spent_key, scope) or '0')
+  if strict then
+    overrun = math.max(overrun, math.max(0, spent - budget) - math.max(0, spent - charged - budget))
+  end
+  for _, threshold in ipairs(thresholds) do
+    local percent, reached_at, mark = unpack(threshold)
+    if spent >= reached_at and redis.call('SADD', marks_key, mark) == 1 then
+      redis.call('EXPIRE', marks_key, run.ttl.day)
+      local crossing = {run.watch[1], {scope, window, percent, budget, spent, now_ms}}
+      redis.call('HSET', KEYS[run.watch[2]], mark, cmsgpack.pack(crossing))
+    end
+  end
+end
+
+for _, one in ipairs(run.watch and run.watch[3] or {}) do
+  local fine, reason = pcall(watch, one[1], one[2], one[3], one[4], one[5], KEYS[one[6]], KEYS[one[7]], one[8])
+  if not fine then keep_poison(one[1], type(reason) == 'table' and reason.err or reason) end
+end
 
 add(KEYS[5], run.day_sums)
 redis.pcall('EXPIRE', KEYS[5], run.ttl.day)
@@ -89,4 +127,4 @@ for i = 1, #run.entries, 2 do redis.pcall('ZADD', KEYS[8], run.entries[i], run.e
 redis.pcall('ZREMRANGEBYRANK', KEYS[8], 0, -1 - run.entries_max)
 redis.pcall('ZREMRANGEBYSCORE', KEYS[8], '-inf', now_ms - run.ttl.entry * 1000)
 redis.pcall('EXPIRE', KEYS[8], run.ttl.entry)
-return {'applied', run.last}
+return {'applied', run.last, string.format('%.0f', overrun), crossings()}

@@ -65,7 +65,12 @@ CREATE TABLE answer (team_id TEXT, place TEXT, fingerprint TEXT NOT NULL, infere
     PRIMARY KEY (team_id, place));
 CREATE INDEX answer_end ON answer (ends_at_ms);
 """
-SCHEMAS: Final = (_FIRST, _EXPIRED, _ANSWERS)
+_CROSSINGS: Final = """
+CREATE TABLE crossing (team_id TEXT, mark TEXT, instance TEXT NOT NULL, noted INTEGER NOT NULL, document TEXT NOT NULL,
+    PRIMARY KEY (team_id, mark)) WITHOUT ROWID;
+CREATE INDEX crossing_untold ON crossing (team_id, instance) WHERE NOT noted;
+"""
+SCHEMAS: Final = (_FIRST, _EXPIRED, _ANSWERS, _CROSSINGS)
 """What each format of the file has that the one before has not."""
 
 

@@ -12,11 +12,13 @@ import msgspec
 from gateway.ids import milliseconds_of
 from gateway.journal.entries import pack_closed
 from gateway.periods import windows_of
-from gateway.records import METRICS, Admission, Admit, ClosedEntry, Refusal, Run, Scope, Settled
+from gateway.records import METRICS, Admission, Admit, ClosedEntry, Crossing, Refusal, Run, Scope, Settled
 from gateway.store.base import STALE_AFTER_MS
 from gateway.store.fold import OTHER_VALUE, TAG_VALUES_MAX, Cell, Ended, sum_run
 from gateway.store.rates import RateWindow, reset_s, used, wait_s
+from gateway.store.sqlite.crossings import note, note_reached, unnoted
 from gateway.store.sqlite.database import Database
+from gateway.store.thresholds import overrun_nano_usd
 
 SLOT_LEASE_MS: Final = 60_000
 
@@ -55,6 +57,12 @@ class SqliteLedger:
 
     async def watermarks(self, instance: str, team_ids: Iterable[str]) -> dict[str, int]:
         return await self._database.call(_watermarks, instance, list(team_ids))
+
+    async def crossings(self, instance: str, team_ids: Iterable[str]) -> list[Crossing]:
+        return await self._database.call(unnoted, instance, list(team_ids))
+
+    async def note_crossings(self, crossings: Sequence[Crossing]) -> None:
+        await self._database.call(note, crossings)
 
 
 def _now_ms() -> int:
@@ -142,14 +150,18 @@ def _remaining(connection: sqlite3.Connection, team_id: str, scope: Scope, rate:
 
 
 def _spent_and_held(connection: sqlite3.Connection, team_id: str, scope: Scope) -> tuple[int, int]:
-    where = (team_id, scope.id, scope.budget_window)
-    spent = connection.execute(
-        "SELECT nano_usd FROM spent WHERE team_id = ? AND scope = ? AND window = ?", where
-    ).fetchone()
     held = connection.execute(
-        "SELECT nano_usd FROM held WHERE team_id = ? AND scope = ? AND window = ?", where
+        "SELECT nano_usd FROM held WHERE team_id = ? AND scope = ? AND window = ?",
+        (team_id, scope.id, scope.budget_window),
     ).fetchone()
-    return (spent[0] if spent else 0, held[0] if held else 0)
+    return _spent(connection, team_id, scope.id, scope.budget_window), held[0] if held else 0
+
+
+def _spent(connection: sqlite3.Connection, team_id: str, scope_id: str, window: str) -> int:
+    spent = connection.execute(
+        "SELECT nano_usd FROM spent WHERE team_id = ? AND scope = ? AND window = ?", (team_id, scope_id, window)
+    ).fetchone()
+    return spent[0] if spent else 0
 
 
 def _add_held(connection: sqlite3.Connection, team_id: str, windows: Iterable[tuple[str, str]], nano_usd: int) -> None:
@@ -225,16 +237,17 @@ def _settle(connection: sqlite3.Connection, run: Run) -> Settled:
     if row is None and not run.replayed and run.entries[0].at_ms < now_ms - STALE_AFTER_MS:
         return Settled("stale", 0)
     if have != run.believed_watermark:
-        return Settled("gap", have)
+        return Settled("gap", have, tuple(unnoted(connection, run.instance, [run.team_id])))
     last = run.entries[-1].seq
     connection.execute(
         "INSERT OR REPLACE INTO watermark VALUES (?, ?, ?, ?)", (run.instance, run.team_id, last, now_ms)
     )
-    _add_run(connection, run)
-    return Settled("applied", last)
+    overrun = _add_run(connection, run, now_ms)
+    return Settled("applied", last, tuple(unnoted(connection, run.instance, [run.team_id])), overrun)
 
 
-def _add_run(connection: sqlite3.Connection, run: Run) -> None:
+def _add_run(connection: sqlite3.Connection, run: Run, now_ms: int) -> int:
+    """How far the run went past a strict budget."""
     team_id = run.team_id
     sums = sum_run(run.entries)
     for cell, counters in sums.hours.items():
@@ -261,6 +274,12 @@ def _add_run(connection: sqlite3.Connection, run: Run) -> None:
         "INSERT OR IGNORE INTO entry VALUES (?, ?, ?, ?, ?, ?, ?)",
         [_entry_row(team_id, run.instance, entry) for entry in run.entries],
     )
+    overrun = 0
+    for taken in sums.budgets.values():
+        spent = _spent(connection, team_id, taken.scope, taken.window)
+        note_reached(connection, run, taken, spent, now_ms)
+        overrun = max(overrun, overrun_nano_usd(taken, spent - sums.spent[taken.scope], spent))
+    return overrun
 
 
 def _end(connection: sqlite3.Connection, team_id: str, ended: Ended) -> None:
