@@ -14,7 +14,7 @@ from typing import Any, Final
 from gateway import ids
 from gateway import keys as key_texts
 from gateway.errors import Conflict, NotFound
-from gateway.store.base import AuditEntry, NameTaken, Tenants
+from gateway.store.base import AuditEntry, Changed, NameTaken, Tenants
 from gateway.suggest import did_you_mean
 from gateway.tenant_fields import read_key, read_overlap_s, read_team
 from gateway.tenant_views import key_view, team_view
@@ -23,6 +23,8 @@ from gateway.tenants import Key, Team
 OVERLAP_DEFAULT_S: Final = 24 * 3600
 OVERLAP_MAX_S: Final = 30 * 24 * 3600
 AUDIT_SHOWN: Final = 1000
+CHANGE_TRIES: Final = 10
+"""How often a change is made anew to what somebody else has made of it meanwhile."""
 
 
 def wall_clock_ms() -> int:
@@ -50,8 +52,8 @@ class IssuedKey:
 
 
 class Administration:
-    """The acts. Raise InvalidRequest, NotFound (`team_not_found`, `key_not_found`), Conflict (`team_exists`,
-    `key_not_live`) and StoreAway."""
+    """The acts of one request or command. Raise InvalidRequest, NotFound (`team_not_found`, `key_not_found`), Conflict
+    (`team_exists`, `key_not_live`, `conflict`) and StoreAway."""
 
     def __init__(
         self,
@@ -60,6 +62,8 @@ class Administration:
         new_team_id: Callable[[], str] = ids.new_team_id,
         clock_ms: Callable[[], int] = wall_clock_ms,
     ) -> None:
+        self.durable = True
+        """Whether all that was done here has reached every replica of the store that is connected."""
         self._store = store
         self._new_team_id = new_team_id
         self._clock_ms = clock_ms
@@ -91,20 +95,15 @@ class Administration:
 
     async def update_team(self, name_or_id: str, given: object, actor: Actor) -> Team:
         """Fields that are not given stay as they are; `team` gives a new name."""
-        before = await self.team(name_or_id)
-        team = read_team(before, given)
-        try:
-            await self._store.save_team(team)
-        except NameTaken:
-            raise _name_taken(team.name) from None
+        before, team = await self._change_team(name_or_id, lambda before: read_team(before, given))
         await self._record(actor, "team.update", before.name, team_view(before), team_view(team))
         return team
 
     async def delete_team(self, name_or_id: str, actor: Actor) -> Team:
         """Its keys are dead at once; what it used stays in the ledger under its id."""
-        before = await self.team(name_or_id)
-        team = replace(before, deleted_at_ms=self._clock_ms())
-        await self._store.save_team(team)
+        before, team = await self._change_team(
+            name_or_id, lambda before: replace(before, deleted_at_ms=self._clock_ms())
+        )
         await self._record(actor, "team.delete", before.name, team_view(before), None)
         return team
 
@@ -134,24 +133,27 @@ class Administration:
         )
 
     async def update_key(self, team_name: str, key_id: str, given: object, actor: Actor) -> tuple[Team, Key]:
-        team, before = await self.key(team_name, key_id)
-        return await self._save_key(actor, "key.update", team, before, read_key(before, given, self._clock_ms()))
+        return await self._change_key(
+            actor, "key.update", team_name, key_id, lambda before: read_key(before, given, self._clock_ms())
+        )
 
     async def rotate_key(self, team_name: str, key_id: str, given: object, actor: Actor) -> IssuedKey:
         """A new secret under the same id. The old one lives on for `overlap_seconds` (a day where none are given)."""
         overlap_s = read_overlap_s(given, OVERLAP_DEFAULT_S, OVERLAP_MAX_S)
-        team, before = await self.key(team_name, key_id)
-        now_ms = self._clock_ms()
-        if not before.is_live(now_ms):
-            raise Conflict(f"key {key_id!r} is revoked or expired and cannot be rotated", code="key_not_live")
-        minted = key_texts.mint(before.id)
-        key = replace(
-            before,
-            digest=minted.digest,
-            old_digest=before.digest if overlap_s else None,
-            old_digest_until_ms=now_ms + overlap_s * 1000 if overlap_s else None,
-        )
-        await self._save_key(actor, "key.rotate", team, before, key)
+        minted = key_texts.mint((await self.key(team_name, key_id))[1].id)
+
+        def rotated(before: Key) -> Key:
+            now_ms = self._clock_ms()
+            if not before.is_live(now_ms):
+                raise Conflict(f"key {key_id!r} is revoked or expired and cannot be rotated", code="key_not_live")
+            return replace(
+                before,
+                digest=minted.digest,
+                old_digest=before.digest if overlap_s else None,
+                old_digest_until_ms=now_ms + overlap_s * 1000 if overlap_s else None,
+            )
+
+        team, key = await self._change_key(actor, "key.rotate", team_name, key_id, rotated)
         return IssuedKey(team, key, minted.text)
 
     async def revoke_key(self, team_name: str, key_id: str, actor: Actor) -> tuple[Team, Key]:
@@ -159,15 +161,51 @@ class Administration:
         team, before = await self.key(team_name, key_id)
         if before.revoked_at_ms is not None:
             return team, before
-        key = replace(before, revoked_at_ms=self._clock_ms(), old_digest=None, old_digest_until_ms=None)
-        return await self._save_key(actor, "key.revoke", team, before, key)
+
+        def revoked(before: Key) -> Key:
+            return replace(before, revoked_at_ms=self._clock_ms(), old_digest=None, old_digest_until_ms=None)
+
+        return await self._change_key(actor, "key.revoke", team_name, key_id, revoked)
 
     async def audit(self, *, limit: int = AUDIT_SHOWN) -> list[AuditEntry]:
         """Newest first."""
         return await self._store.audit(limit=limit)
 
-    async def _save_key(self, actor: Actor, act: str, team: Team, before: Key, key: Key) -> tuple[Team, Key]:
-        await self._store.save_key(key)
+    async def _change_team(self, name_or_id: str, change: Callable[[Team], Team]) -> tuple[Team, Team]:
+        """What it was and what it is. Somebody else's change at the same moment stays: this one is made to its
+        result."""
+        team = None
+        for _ in range(CHANGE_TRIES):
+            before = await self.team(name_or_id)
+            if before == team:
+                return before, team  # it was saved, and the answer was lost
+            team = change(before)
+            try:
+                await self._store.save_team(team)
+            except NameTaken:
+                raise _name_taken(team.name) from None
+            except Changed:
+                continue
+            return before, team
+        raise Conflict(f"team {name_or_id!r} is being changed by others; ask again")
+
+    async def _change_key(
+        self, actor: Actor, act: str, team_name: str, key_id: str, change: Callable[[Key], Key]
+    ) -> tuple[Team, Key]:
+        """As `_change_team`, and written to the audit."""
+        key = None
+        for _ in range(CHANGE_TRIES):
+            team, before = await self.key(team_name, key_id)
+            if key is not None and replace(before, last_used_at_ms=key.last_used_at_ms) == key:
+                break  # it was saved, and the answer was lost
+            key = change(before)
+            try:
+                await self._store.save_key(key)
+            except Changed:
+                continue
+            break
+        else:
+            raise Conflict(f"key {key_id!r} is being changed by others; ask again")
         now_ms = self._clock_ms()
         await self._record(
             actor, act, _subject(team, key), key_view(before, team.name, now_ms), key_view(key, team.name, now_ms)
@@ -177,17 +215,16 @@ class Administration:
     async def _record(
         self, actor: Actor, act: str, subject: str, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None
     ) -> None:
-        await self._store.append_audit(
-            AuditEntry(
-                at_ms=self._clock_ms(),
-                actor=actor.name,
-                origin=actor.origin,
-                act=act,
-                subject=subject,
-                before=before,
-                after=after,
-            )
+        entry = AuditEntry(
+            at_ms=self._clock_ms(),
+            actor=actor.name,
+            origin=actor.origin,
+            act=act,
+            subject=subject,
+            before=before,
+            after=after,
         )
+        self.durable &= await self._store.append_audit(entry)
 
 
 def _subject(team: Team, key: Key) -> str:

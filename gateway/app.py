@@ -242,8 +242,10 @@ class Application:
     def _mount(self) -> None:
         settings = self.settings
         reports = self._reports
-        administration = Administration(self._store, new_team_id=new_team_id)
-        admin = admin_routes(AdminServices(AdminGuard(settings.admin_key), administration, reports))
+        services = AdminServices(
+            AdminGuard(settings.admin_key), lambda: Administration(self._store, new_team_id=new_team_id), reports
+        )
+        admin = admin_routes(services)
         probes = probe_routes(self.readiness)
         metrics = metrics_route(self._metrics)
         inference = [

@@ -61,6 +61,8 @@ class Team:
     """`only`, `ignore`, and `max_price` with `input` and `output` as decimal text: tighter than the organisation's."""
     webhook: Webhook | None = None
     deleted_at_ms: int | None = None
+    revision: int = field(default=0, compare=False)
+    """Raised with each change, so that two changes of one state are seen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,8 @@ class Key:
     scopes: tuple[str, ...] = ("inference", "usage")
     old_digest: str | None = field(default=None, repr=False)
     old_digest_until_ms: int | None = None
+    revision: int = field(default=0, compare=False)
+    """As a team's."""
 
     def is_live(self, now_ms: int) -> bool:
         """Neither revoked nor expired."""

@@ -19,10 +19,12 @@ from gateway.cli.tenant_flags import (
     team_fields,
     webhook_field,
 )
+from gateway.store.base import Store
 from gateway.tenant_views import key_view, team_view
 from gateway.tenants import Key, Team
 
 T = TypeVar("T")
+View = dict[str, Any]
 
 
 def add_parser(subparsers: Any) -> None:
@@ -76,26 +78,26 @@ def _act(acts: Any, name: str, words: str, run: Callable[[argparse.Namespace], i
 
 def create_team(args: argparse.Namespace) -> int:
     given = {"team": args.name, **team_fields(args), **_webhook(args)}
-    team = _with_acts(lambda acts: acts.create_team(given, _actor()))
+    team, durable = _changed(lambda acts: acts.create_team(given, _actor()))
     _tell_secret(given)
-    return _show_team(args, team)
+    return _show_team(args, {**team_view(team), **durable})
 
 
 def update_team(args: argparse.Namespace) -> int:
     given = {**dict.fromkeys(args.clear or ()), **team_fields(args), **_webhook(args)}
     if args.new_name is not None:
         given["team"] = args.new_name
-    team = _with_acts(lambda acts: acts.update_team(args.name, given, _actor()))
+    team, durable = _changed(lambda acts: acts.update_team(args.name, given, _actor()))
     _tell_secret(given)
-    return _show_team(args, team)
+    return _show_team(args, {**team_view(team), **durable})
 
 
 def show_team(args: argparse.Namespace) -> int:
-    return _show_team(args, _with_acts(lambda acts: acts.team(args.name)))
+    return _show_team(args, team_view(_asked(lambda acts: acts.team(args.name))))
 
 
 def list_teams(args: argparse.Namespace) -> int:
-    views = [team_view(team) for team in _with_acts(lambda acts: acts.teams())]
+    views = [team_view(team) for team in _asked(lambda acts: acts.teams())]
     if args.json:
         print_json({"data": views})
     else:
@@ -105,9 +107,9 @@ def list_teams(args: argparse.Namespace) -> int:
 
 
 def delete_team(args: argparse.Namespace) -> int:
-    team = _with_acts(lambda acts: acts.delete_team(args.name, _actor()))
+    team, durable = _changed(lambda acts: acts.delete_team(args.name, _actor()))
     if args.json:
-        print_json(team_view(team))
+        print_json({**team_view(team), **durable})
     else:
         sys.stderr.write(f"team {team.name!r} is deleted and its keys are dead; its usage stays\n")
     return 0
@@ -115,16 +117,16 @@ def delete_team(args: argparse.Namespace) -> int:
 
 def create_key(args: argparse.Namespace) -> int:
     given = key_fields(args)
-    return _show_issued(args, _with_acts(lambda acts: acts.create_key(args.team, given, _actor())))
+    return _show_issued(args, *_changed(lambda acts: acts.create_key(args.team, given, _actor())))
 
 
 def rotate_key(args: argparse.Namespace) -> int:
     given = {} if args.overlap is None else {"overlap_seconds": args.overlap}
-    return _show_issued(args, _with_acts(lambda acts: acts.rotate_key(args.team, args.id, given, _actor())))
+    return _show_issued(args, *_changed(lambda acts: acts.rotate_key(args.team, args.id, given, _actor())))
 
 
 def list_keys(args: argparse.Namespace) -> int:
-    team, keys = _with_acts(lambda acts: acts.keys(args.team))
+    team, keys = _asked(lambda acts: acts.keys(args.team))
     views = [_key_view(team, key) for key in keys]
     if args.json:
         print_json({"data": views})
@@ -146,16 +148,30 @@ def list_keys(args: argparse.Namespace) -> int:
 
 
 def revoke_key(args: argparse.Namespace) -> int:
-    team, key = _with_acts(lambda acts: acts.revoke_key(args.team, args.id, _actor()))
+    (team, key), durable = _changed(lambda acts: acts.revoke_key(args.team, args.id, _actor()))
     if args.json:
-        print_json(_key_view(team, key))
+        print_json({**_key_view(team, key), **durable})
     else:
         sys.stderr.write(f"key {key.id} of team {team.name!r} is revoked; every worker refuses it within 5 seconds\n")
     return 0
 
 
-def _with_acts(act: Callable[[Administration], Awaitable[T]]) -> T:
+def _asked(act: Callable[[Administration], Awaitable[T]]) -> T:
     return with_store(settings_of_environment(), lambda store: act(Administration(store)))
+
+
+def _changed(act: Callable[[Administration], Awaitable[T]]) -> tuple[T, View]:
+    """What the act gives, and what is added to its JSON where not every replica of the store has it yet."""
+
+    async def acted(store: Store) -> tuple[T, bool]:
+        acts = Administration(store)
+        return await act(acts), acts.durable
+
+    result, durable = with_store(settings_of_environment(), acted)
+    if durable:
+        return result, {}
+    sys.stderr.write("note: not every replica of the store has this yet; a failover at this moment could undo it\n")
+    return result, {"durable": False}
 
 
 def _actor() -> Actor:
@@ -175,9 +191,9 @@ def _key_view(team: Team, key: Key) -> dict[str, Any]:
     return key_view(key, team.name, wall_clock_ms())
 
 
-def _show_issued(args: argparse.Namespace, issued: IssuedKey) -> int:
+def _show_issued(args: argparse.Namespace, issued: IssuedKey, durable: View) -> int:
     if args.json:
-        print_json({**_key_view(issued.team, issued.key), "key": issued.text})
+        print_json({**_key_view(issued.team, issued.key), "key": issued.text, **durable})
     else:
         # Alone on stdout, so that KEY=$(gateway keys create --team T) works.
         sys.stderr.write(f"key {issued.key.id} of team {issued.team.name!r}; it is shown this once:\n")
@@ -185,8 +201,7 @@ def _show_issued(args: argparse.Namespace, issued: IssuedKey) -> int:
     return 0
 
 
-def _show_team(args: argparse.Namespace, team: Team) -> int:
-    view = team_view(team)
+def _show_team(args: argparse.Namespace, view: View) -> int:
     if args.json:
         print_json(view)
         return 0

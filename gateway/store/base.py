@@ -36,6 +36,10 @@ class NameTaken(Exception):
     """A living team has this name."""
 
 
+class Changed(Exception):
+    """Somebody else has changed this meanwhile: read it again."""
+
+
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
     """One act of an administrator. `before` and `after` are JSON objects without secrets, or None."""
@@ -111,8 +115,8 @@ class Tenants(Protocol):
         ...
 
     async def save_team(self, team: Team) -> None:
-        """Replaces what is kept of `team.id`, its name included (NameTaken). With `deleted_at_ms` set the name
-        becomes free again and all its keys are dead at once."""
+        """Replaces what is kept of `team.id`, its name included (NameTaken), if it is still of `team.revision` (else
+        Changed). With `deleted_at_ms` set the name becomes free again and all its keys are dead at once."""
         ...
 
     async def teams(self, *, deleted: bool = False) -> list[Team]: ...
@@ -124,7 +128,8 @@ class Tenants(Protocol):
     async def create_key(self, key: Key) -> None: ...
 
     async def save_key(self, key: Key) -> None:
-        """Replaces what is kept of the key; a changed or revoked digest stops being found first."""
+        """Replaces what is kept of the key, if it is still of `key.revision` (else Changed); a changed or revoked
+        digest stops being found first."""
         ...
 
     async def keys(self, team_id: str) -> list[Key]: ...
@@ -139,7 +144,10 @@ class Tenants(Protocol):
         are not found."""
         ...
 
-    async def append_audit(self, entry: AuditEntry) -> None: ...
+    async def append_audit(self, entry: AuditEntry) -> bool:
+        """Whether every replica that is connected has this, and with it all that was written before, within a second;
+        true where there are none."""
+        ...
 
     async def audit(self, *, limit: int = 1000) -> list[AuditEntry]:
         """Newest first."""

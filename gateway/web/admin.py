@@ -5,7 +5,7 @@ The acts are `administration`'s and the answers `tenant_views`' and `reports`'; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,7 +32,8 @@ class AdminServices:
     """What the admin routes stand on."""
 
     guard: AdminGuard
-    administration: Administration
+    administration: Callable[[], Administration]
+    """One for each request."""
     reports: Reports
     clock_ms: Callable[[], int] = wall_clock_ms
 
@@ -75,60 +76,71 @@ def _actor(request: Request) -> Actor:
     return Actor("admin-api", request.client.host if request.client is not None else "unknown")
 
 
+def _done(acts: Administration, view: Mapping[str, Any] | None, status: int = 200) -> Response:
+    """The answer to a change; `view` None: no content. Where not every replica has the change a failover could undo it,
+    and the answer says so."""
+    if acts.durable:
+        return Response(status_code=204) if view is None else json_response(view, status)
+    answer = Response(status_code=204) if view is None else json_response({**view, "durable": False}, status)
+    answer.headers["x-gateway-durable"] = "false"
+    return answer
+
+
 class _Teams:
     def __init__(self, services: AdminServices) -> None:
-        self._acts = services.administration
+        self._administration = services.administration
 
     async def create(self, request: Request) -> Response:
-        team = await self._acts.create_team(await read_json(request), _actor(request))
-        return json_response(team_view(team), 201)
+        acts = self._administration()
+        team = await acts.create_team(await read_json(request), _actor(request))
+        return _done(acts, team_view(team), 201)
 
     async def list(self, request: Request) -> Response:
-        return json_response({"data": [team_view(team) for team in await self._acts.teams()]})
+        return json_response({"data": [team_view(team) for team in await self._administration().teams()]})
 
     async def show(self, request: Request) -> Response:
-        return json_response(team_view(await self._acts.team(request.path_params["team"])))
+        return json_response(team_view(await self._administration().team(request.path_params["team"])))
 
     async def update(self, request: Request) -> Response:
-        given = await read_json(request)
-        return json_response(
-            team_view(await self._acts.update_team(request.path_params["team"], given, _actor(request)))
-        )
+        acts, given = self._administration(), await read_json(request)
+        return _done(acts, team_view(await acts.update_team(request.path_params["team"], given, _actor(request))))
 
     async def delete(self, request: Request) -> Response:
-        await self._acts.delete_team(request.path_params["team"], _actor(request))
-        return Response(status_code=204)
+        acts = self._administration()
+        await acts.delete_team(request.path_params["team"], _actor(request))
+        return _done(acts, None)
 
 
 class _Keys:
     def __init__(self, services: AdminServices) -> None:
-        self._acts = services.administration
+        self._administration = services.administration
         self._clock_ms = services.clock_ms
 
     async def create(self, request: Request) -> Response:
-        given = await read_json(request, optional=True)
-        issued = await self._acts.create_key(request.path_params["team"], given, _actor(request))
-        return json_response({**self._view(issued.team, issued.key), "key": issued.text}, 201)
+        acts, given = self._administration(), await read_json(request, optional=True)
+        issued = await acts.create_key(request.path_params["team"], given, _actor(request))
+        return _done(acts, {**self._view(issued.team, issued.key), "key": issued.text}, 201)
 
     async def list(self, request: Request) -> Response:
-        team, keys = await self._acts.keys(request.path_params["team"])
+        team, keys = await self._administration().keys(request.path_params["team"])
         return json_response({"data": [self._view(team, key) for key in keys]})
 
     async def show(self, request: Request) -> Response:
-        return json_response(self._view(*await self._acts.key(*_key_path(request))))
+        return json_response(self._view(*await self._administration().key(*_key_path(request))))
 
     async def update(self, request: Request) -> Response:
-        given = await read_json(request)
-        return json_response(self._view(*await self._acts.update_key(*_key_path(request), given, _actor(request))))
+        acts, given = self._administration(), await read_json(request)
+        return _done(acts, self._view(*await acts.update_key(*_key_path(request), given, _actor(request))))
 
     async def rotate(self, request: Request) -> Response:
-        given = await read_json(request, optional=True)
-        issued = await self._acts.rotate_key(*_key_path(request), given, _actor(request))
-        return json_response({**self._view(issued.team, issued.key), "key": issued.text})
+        acts, given = self._administration(), await read_json(request, optional=True)
+        issued = await acts.rotate_key(*_key_path(request), given, _actor(request))
+        return _done(acts, {**self._view(issued.team, issued.key), "key": issued.text})
 
     async def revoke(self, request: Request) -> Response:
-        await self._acts.revoke_key(*_key_path(request), _actor(request))
-        return Response(status_code=204)
+        acts = self._administration()
+        await acts.revoke_key(*_key_path(request), _actor(request))
+        return _done(acts, None)
 
     def _view(self, team: Team, key: Key) -> dict[str, Any]:
         return key_view(key, team.name, self._clock_ms())
@@ -140,7 +152,7 @@ def _key_path(request: Request) -> tuple[str, str]:
 
 class _Questions:
     def __init__(self, services: AdminServices) -> None:
-        self._acts = services.administration
+        self._administration = services.administration
         self._reports = services.reports
         self._clock_ms = services.clock_ms
 
@@ -162,7 +174,9 @@ class _Questions:
         limit = request.query_params.get("limit", str(AUDIT_SHOWN))
         if not (limit.isascii() and limit.isdigit() and 1 <= int(limit[:9]) <= AUDIT_SHOWN):
             raise InvalidRequest(f"limit must be an integer from 1 to {AUDIT_SHOWN}", param="limit")
-        return json_response({"data": [audit_view(entry) for entry in await self._acts.audit(limit=int(limit))]})
+        return json_response(
+            {"data": [audit_view(entry) for entry in await self._administration().audit(limit=int(limit))]}
+        )
 
 
 async def usage_response(

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.store.base import AuditEntry, NameTaken, Store
+from gateway.administration import Actor, Administration
+from gateway.store.base import AuditEntry, Changed, NameTaken, Store
 from gateway.tenants import Budget, Key, Limits, Team, Webhook
 from tests.store.conftest import OpenStore
 from tests.store.samples import OTHER_TEAM, TEAM, with_store
@@ -19,6 +20,9 @@ SEARCH = Team(
     accepts_from=("ads",), ceilings={"only": ["groq"]}, webhook=Webhook("https://x", "s"),
 )  # fmt: skip
 KEY = Key("k_one", TEAM, "hf_gw_ab", "d" * 64, created_at_ms=1, scopes=("inference",))
+
+ACTOR = Actor("cli", "here")
+ZONES = ("Europe/Paris", "Asia/Kolkata")
 
 
 def test_a_team_comes_back_as_it_was_saved(store_at: OpenStore) -> None:
@@ -41,7 +45,7 @@ def test_names_are_unique_among_living_teams(store_at: OpenStore) -> None:
         await store.save_team(replace(SEARCH, name="find"))
         await store.create_team(other)
         with pytest.raises(NameTaken):
-            await store.save_team(replace(SEARCH, name="search"))
+            await store.save_team(replace(SEARCH, name="search", revision=1))
         assert await store.find_team("search") == other
 
     asyncio.run(with_store(store_at, act))
@@ -84,9 +88,9 @@ def test_expired_keys_and_ended_overlaps_are_not_found(store_at: OpenStore) -> N
         await store.save_key(rotated)
         assert await store.find_key("e" * 64) == (rotated, SEARCH)
         assert await store.find_key(KEY.digest) == (rotated, SEARCH)
-        await store.save_key(replace(rotated, old_digest_until_ms=NOW_MS - 1))
+        await store.save_key(replace(rotated, old_digest_until_ms=NOW_MS - 1, revision=1))
         assert await store.find_key(KEY.digest) is None
-        await store.save_key(replace(rotated, expires_at_ms=NOW_MS - 1))
+        await store.save_key(replace(rotated, expires_at_ms=NOW_MS - 1, revision=2))
         assert await store.find_key("e" * 64) is None
 
     asyncio.run(with_store(store_at, act))
@@ -101,6 +105,56 @@ def test_noting_a_use_undoes_nothing(store_at: OpenStore) -> None:
         await store.touch_keys({(TEAM, KEY.id): 40})
         assert await store.keys(TEAM) == [replace(KEY, revoked_at_ms=2, last_used_at_ms=50)]
         assert await store.find_key(KEY.digest) is None
+
+    asyncio.run(with_store(store_at, act))
+
+
+def test_a_change_of_what_was_changed_meanwhile_is_seen(store_at: OpenStore) -> None:
+    async def act(store: Store) -> None:
+        await store.create_team(SEARCH)
+        await store.create_key(KEY)
+        (team,), (key,) = await store.teams(), await store.keys(TEAM)
+        other = await store_at()
+        await store.save_team(replace(team, models=("b/*",)))
+        await store.touch_keys({(TEAM, KEY.id): 50})
+        await store.save_key(replace(key, models=("b/*",)))
+        with pytest.raises(Changed):
+            await other.save_team(replace(team, timezone="UTC"))
+        with pytest.raises(Changed):
+            await other.save_key(replace(key, revoked_at_ms=1))
+        assert await store.keys(TEAM) == [replace(KEY, models=("b/*",), last_used_at_ms=50)]
+        assert await store.teams() == [replace(SEARCH, models=("b/*",))]
+        assert await store.find_key(KEY.digest) is not None
+        await other.aclose()
+
+    asyncio.run(with_store(store_at, act))
+
+
+def test_two_administrators_undo_nothing_of_each_others(store_at: OpenStore) -> None:
+    async def act(store: Store) -> None:
+        other = await store_at()
+        one, two = Administration(store), Administration(other)
+        await one.create_team({"team": "search"}, ACTOR)
+        key_id = (await one.create_key("search", {}, ACTOR)).key.id
+        for number in range(5):
+            globs = [f"org/{number}"]
+            await asyncio.gather(
+                one.update_key("search", key_id, {"models": globs}, ACTOR),
+                two.update_key("search", key_id, {"providers": [f"p{number}"]}, ACTOR),
+                one.update_team("search", {"models": globs}, ACTOR),
+                two.update_team("search", {"timezone": ZONES[number % 2]}, ACTOR),
+            )
+            team, key = await one.key("search", key_id)
+            assert (key.models, key.providers) == ((f"org/{number}",), (f"p{number}",))
+            assert (team.models, team.timezone) == ((f"org/{number}",), ZONES[number % 2])
+        await asyncio.gather(
+            one.revoke_key("search", key_id, ACTOR), two.update_key("search", key_id, {"models": ["a/*"]}, ACTOR)
+        )
+        _, key = await one.key("search", key_id)
+        assert key.revoked_at_ms is not None
+        assert key.models == ("a/*",)
+        assert await store.find_key(key.digest) is None
+        await other.aclose()
 
     asyncio.run(with_store(store_at, act))
 

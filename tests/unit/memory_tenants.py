@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from gateway.store.base import AuditEntry, NameTaken, StoreAway
+from gateway.store.base import AuditEntry, Changed, NameTaken, StoreAway
 from gateway.tenants import Key, Team
 
 
@@ -26,6 +26,7 @@ class MemoryTenants:
 
     async def create_team(self, team: Team) -> None:
         await self.save_team(team)
+        self.kept_teams[team.id] = team
 
     async def save_team(self, team: Team) -> None:
         self._ask()
@@ -34,7 +35,9 @@ class MemoryTenants:
             for other in self.kept_teams.values()
         ):
             raise NameTaken(team.name)
-        self.kept_teams[team.id] = team
+        if self.kept_teams.get(team.id, team).revision != team.revision:
+            raise Changed
+        self.kept_teams[team.id] = replace(team, revision=team.revision + 1)
 
     async def teams(self, *, deleted: bool = False) -> list[Team]:
         self._ask()
@@ -47,10 +50,13 @@ class MemoryTenants:
 
     async def create_key(self, key: Key) -> None:
         await self.save_key(key)
+        self.kept_keys[key.team_id, key.id] = key
 
     async def save_key(self, key: Key) -> None:
         self._ask()
-        self.kept_keys[key.team_id, key.id] = key
+        if self.kept_keys.get((key.team_id, key.id), key).revision != key.revision:
+            raise Changed
+        self.kept_keys[key.team_id, key.id] = replace(key, revision=key.revision + 1)
 
     async def keys(self, team_id: str) -> list[Key]:
         self._ask()
@@ -72,9 +78,10 @@ class MemoryTenants:
                 return key, team
         return None
 
-    async def append_audit(self, entry: AuditEntry) -> None:
+    async def append_audit(self, entry: AuditEntry) -> bool:
         self._ask()
         self.kept_audit.append(entry)
+        return True
 
     async def audit(self, *, limit: int = 1000) -> list[AuditEntry]:
         self._ask()

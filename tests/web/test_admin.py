@@ -21,7 +21,7 @@ from gateway.moments import format_moment
 from gateway.periods import day_start_ms, hour_of
 from gateway.records import ClosedEntry, Run
 from gateway.reports import Reports
-from gateway.store.base import Store, StoreAway
+from gateway.store.base import AuditEntry, Store, StoreAway
 from gateway.store.open import open_store
 from gateway.web.admin import AdminServices, admin_routes
 from gateway.web.auth import AdminGuard, Authenticator
@@ -78,13 +78,29 @@ class _Away:
         return away
 
 
+class _Lagging:
+    """A store one of whose replicas is behind."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def append_audit(self, entry: AuditEntry) -> bool:
+        await self._store.append_audit(entry)
+        return False
+
+
 @asynccontextmanager
-async def office(tmp_path: Path, admin_key: str | None = ADMIN_KEY, *, away: bool = False) -> AsyncIterator[Office]:
+async def office(
+    tmp_path: Path, admin_key: str | None = ADMIN_KEY, *, away: bool = False, lagging: bool = False
+) -> AsyncIterator[Office]:
     store = await open_store(state_dir=tmp_path)
-    asked: Any = _Away() if away else store
+    asked: Any = _Away() if away else _Lagging(store) if lagging else store
     authenticator = Authenticator(asked)
     reports = Reports(asked, lambda: "UTC")
-    services = AdminServices(AdminGuard(admin_key), Administration(asked), reports)
+    services = AdminServices(AdminGuard(admin_key), lambda: Administration(asked), reports)
     app = Starlette(routes=[*admin_routes(services), *team_routes(authenticator, reports)])
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as http:
         yield Office(http, store)
@@ -98,6 +114,29 @@ def in_office(tmp_path: Path, story: Callable[[Office], Awaitable[None]], **opti
             await story(here)
 
     asyncio.run(run())
+
+
+def test_what_a_failover_could_undo_is_said_to_be_so(tmp_path: Path) -> None:
+    async def story(here: Office) -> None:
+        teams = "/admin/v1/teams"
+        assert (await here.call("POST", teams, {"team": "search"}, expect=201))["durable"] is False
+        assert (await here.call("PATCH", f"{teams}/search", {"models": ["a/*"]}, expect=200))["durable"] is False
+        key = await here.call("POST", f"{teams}/search/keys", expect=201)
+        assert (key["durable"], key["key"][:6]) == (False, "hf_gw_")
+        one = f"{teams}/search/keys/{key['id']}"
+        assert (await here.call("PATCH", one, {"models": ["a/*"]}, expect=200))["durable"] is False
+        assert (await here.call("POST", f"{one}/rotate", expect=200))["durable"] is False
+        for place in (one, f"{teams}/search"):
+            answer = await here.http.delete(place, headers=ADMIN)
+            assert (answer.status_code, answer.headers["x-gateway-durable"]) == (204, "false")
+
+    async def durable(here: Office) -> None:
+        made = await here.http.post("/admin/v1/teams", json={"team": "ads"}, headers=ADMIN)
+        assert "durable" not in made.json()
+        assert "x-gateway-durable" not in made.headers
+
+    in_office(tmp_path, story, lagging=True)
+    in_office(tmp_path, durable)
 
 
 def test_a_team_lives_from_creation_to_deletion(tmp_path: Path) -> None:

@@ -79,6 +79,11 @@ def _sentinel_client(url: str, options: dict[str, Any]) -> Client:
     return manager.master_for(name, connection_pool_class=SentinelConnectionPool)
 
 
+def node_of(client: Client, key: str) -> dict[str, Any]:
+    """What sends a command without a key to the master that has this one: a cluster has several."""
+    return {"target_nodes": client.get_node_from_key(key)} if isinstance(client, RedisCluster) else {}
+
+
 class Link:
     """One client, and whether it is worth asking now."""
 

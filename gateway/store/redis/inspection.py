@@ -17,12 +17,12 @@ from gateway.store.redis.connect import REPORT_TIMEOUT_S, Client, make_client
 
 COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
     "evalsha": ("0" * 40, "0"), "script|load": ("return 1",), "ping": (), "info": (), "time": (), "scan": ("0",),
-    "select": ("0",), "exists": ("K",), "expire": ("K", "1"), "pexpire": ("K", "1"), "get": ("K",), "set": ("K", "1"),
-    "hget": ("K", "f"), "hset": ("K", "f", "1"), "hdel": ("K", "f"), "hexists": ("K", "f"),
-    "hincrby": ("K", "f", "1"), "del": ("K",), "hgetall": ("K",), "hkeys": ("K",), "hvals": ("K",), "hmget": ("K", "f"),
-    "sadd": ("K", "m"), "scard": ("K",), "sismember": ("K", "m"), "smembers": ("K",),
-    "zadd": ("K", "1", "m"), "zcard": ("K",), "zrem": ("K", "m"), "zrangebyscore": ("K", "0", "1"),
-    "zremrangebyscore": ("K", "0", "1"), "zremrangebyrank": ("K", "0", "1"),
+    "wait": ("0", "1"), "select": ("0",), "exists": ("K",), "expire": ("K", "1"), "pexpire": ("K", "1"),
+    "get": ("K",), "set": ("K", "1"), "hget": ("K", "f"), "hset": ("K", "f", "1"), "hdel": ("K", "f"),
+    "hexists": ("K", "f"), "hincrby": ("K", "f", "1"), "del": ("K",), "hgetall": ("K",), "hkeys": ("K",),
+    "hvals": ("K",), "hmget": ("K", "f"), "sadd": ("K", "m"), "scard": ("K",), "sismember": ("K", "m"),
+    "smembers": ("K",), "zadd": ("K", "1", "m"), "zcard": ("K",), "zrem": ("K", "m"),
+    "zrangebyscore": ("K", "0", "1"), "zremrangebyscore": ("K", "0", "1"), "zremrangebyrank": ("K", "0", "1"),
     "rpush": ("K", "v"), "lpush": ("K", "v"), "lrange": ("K", "0", "1"), "ltrim": ("K", "0", "1"),
 }  # fmt: skip
 """Every command that the gateway sends or its scripts call, with arguments to try it with; K stands for a key."""

@@ -13,16 +13,17 @@ from gateway.store.redis.tenants import RedisTenants
 
 
 class RedisStore(RedisTenants, RedisLedger, RedisAnswers, RedisReports):
-    """See `gateway.store.base.Store`. Reports have a client of their own, with more patience."""
+    """See `gateway.store.base.Store`. Reports, and what waits for replicas, have a client of their own."""
 
     kind = "redis"
 
     def __init__(self, url: str, mode: str, prefix: str) -> None:
         link = Link(make_client(url, mode))
-        RedisTenants.__init__(self, link, prefix)
+        patient = Link(make_client(url, mode, timeout_s=REPORT_TIMEOUT_S))
+        RedisTenants.__init__(self, link, patient, prefix)
         RedisLedger.__init__(self, link, prefix)
         RedisAnswers.__init__(self, link, prefix)
-        RedisReports.__init__(self, Link(make_client(url, mode, timeout_s=REPORT_TIMEOUT_S)), prefix)
+        RedisReports.__init__(self, patient, prefix)
 
     async def check(self) -> None:
         """Raises StoreUnfit; a Redis that is away is looked at again when it is back."""

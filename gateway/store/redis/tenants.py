@@ -8,13 +8,15 @@ from dataclasses import replace
 from typing import Final
 
 from gateway.store import documents
-from gateway.store.base import AuditEntry, NameTaken
-from gateway.store.redis.connect import Link
+from gateway.store.base import AuditEntry, Changed, NameTaken
+from gateway.store.redis.connect import Client, Link, node_of
 from gateway.store.redis.names import TenantNames
 from gateway.store.redis.scripts import ScriptRunner, load_script
 from gateway.tenants import Key, Team
 
 AUDIT_ENTRIES_MAX: Final = 100_000
+WAIT_MS: Final = 1_000
+"""How long an administrator waits for the replicas."""
 
 FIND_KEY: Final = load_script("find_key")
 SAVE_KEY: Final = load_script("save_key")
@@ -23,22 +25,36 @@ TOUCH_KEYS: Final = load_script("touch_keys")
 
 
 class RedisTenants:
-    def __init__(self, link: Link, prefix: str) -> None:
+    """`patient` is a link that waits for replicas, which `link` has no time for."""
+
+    def __init__(self, link: Link, patient: Link, prefix: str) -> None:
         self._link = link
+        self._patient = patient
         self._tenants = TenantNames(prefix)
         self._asking = ScriptRunner(link)
 
     async def create_team(self, team: Team) -> None:
-        await self.save_team(team)
+        await self._save_team(team, team)
 
     async def save_team(self, team: Team) -> None:
+        await self._save_team(team, replace(team, revision=team.revision + 1))
+
+    async def _save_team(self, team: Team, kept: Team) -> None:
         names = self._tenants
         deleted = "1" if team.deleted_at_ms is not None else "0"
         saved = await self._asking.start(
-            SAVE_TEAM, [names.teams, names.team_names], team.id, team.name, documents.write(team), deleted
+            SAVE_TEAM,
+            [names.teams, names.team_names],
+            team.id,
+            team.name,
+            documents.write(kept),
+            deleted,
+            str(team.revision),
         )
-        if not saved:
+        if saved == 0:
             raise NameTaken(team.name)
+        if saved < 0:
+            raise Changed
 
     async def teams(self, *, deleted: bool = False) -> list[Team]:
         found = await self._link.call(lambda client: client.hvals(self._tenants.teams))
@@ -54,18 +70,24 @@ class RedisTenants:
         return None if document is None else documents.read_team(document)
 
     async def create_key(self, key: Key) -> None:
-        await self.save_key(key)
+        await self._save_key(key, key)
 
     async def save_key(self, key: Key) -> None:
+        await self._save_key(key, replace(key, revision=key.revision + 1))
+
+    async def _save_key(self, key: Key, kept: Key) -> None:
         names = self._tenants
         opens = [] if key.revoked_at_ms is not None else [key.digest, *filter(None, [key.old_digest])]
-        await self._asking.start(
+        saved = await self._asking.start(
             SAVE_KEY,
             [names.digests, names.keys, names.keys_of(key.team_id)],
             key.id,
-            documents.write(key),
+            documents.write(kept),
+            str(key.revision),
             *opens,
         )
+        if not saved:
+            raise Changed
 
     async def keys(self, team_id: str) -> list[Key]:
         key_ids = await self._link.call(lambda client: client.smembers(self._tenants.keys_of(team_id)))
@@ -90,10 +112,23 @@ class RedisTenants:
         key, team = documents.read_key(found[0]), documents.read_team(found[1])
         return (key, team) if documents.found_by(key, team, digest, time.time_ns() // 1_000_000) else None
 
-    async def append_audit(self, entry: AuditEntry) -> None:
-        document = documents.write(entry)
-        await self._link.call(lambda client: client.lpush(self._tenants.audit, document))
-        await self._link.call(lambda client: client.ltrim(self._tenants.audit, 0, AUDIT_ENTRIES_MAX - 1))
+    async def append_audit(self, entry: AuditEntry) -> bool:
+        key, document = self._tenants.audit, documents.write(entry)
+
+        async def append(client: Client) -> bool:
+            node = node_of(client, key)
+            replicas = int((await client.info("replication", **node)).get("connected_slaves", 0))
+            # In one pipeline, and so on one connection: WAIT is about what its own connection has written. Replicas get
+            # everything in one order, so whoever has this has what was written before it.
+            pipeline = client.pipeline(transaction=False)
+            pipeline.lpush(key, document)
+            pipeline.ltrim(key, 0, AUDIT_ENTRIES_MAX - 1)
+            if replicas:
+                pipeline.execute_command("WAIT", replicas, WAIT_MS, **node)
+            answers = await pipeline.execute()
+            return not replicas or int(answers[-1]) >= replicas
+
+        return await self._patient.call(append)
 
     async def audit(self, *, limit: int = 1000) -> list[AuditEntry]:
         found = await self._link.call(lambda client: client.lrange(self._tenants.audit, 0, limit - 1))

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from gateway.store import documents
-from gateway.store.base import AuditEntry, NameTaken
+from gateway.store.base import AuditEntry, Changed, NameTaken
 from gateway.store.sqlite.database import Database
 from gateway.tenants import Key, Team
 
@@ -18,10 +18,10 @@ class SqliteTenants:
         self._database = database
 
     async def create_team(self, team: Team) -> None:
-        await self.save_team(team)
+        await self._database.call(_save_team, team, team)
 
     async def save_team(self, team: Team) -> None:
-        await self._database.call(_save_team, team)
+        await self._database.call(_save_team, team, replace(team, revision=team.revision + 1))
 
     async def teams(self, *, deleted: bool = False) -> list[Team]:
         return await self._database.call(_teams, deleted)
@@ -30,10 +30,10 @@ class SqliteTenants:
         return await self._database.call(_find_team, name_or_id)
 
     async def create_key(self, key: Key) -> None:
-        await self.save_key(key)
+        await self._database.call(_save_key, key, key)
 
     async def save_key(self, key: Key) -> None:
-        await self._database.call(_save_key, key)
+        await self._database.call(_save_key, key, replace(key, revision=key.revision + 1))
 
     async def keys(self, team_id: str) -> list[Key]:
         return await self._database.call(_keys, team_id)
@@ -44,19 +44,23 @@ class SqliteTenants:
     async def find_key(self, digest: str) -> tuple[Key, Team] | None:
         return await self._database.call(_find_key, digest, time.time_ns() // 1_000_000)
 
-    async def append_audit(self, entry: AuditEntry) -> None:
+    async def append_audit(self, entry: AuditEntry) -> bool:
         await self._database.call(_append_audit, entry)
+        return True
 
     async def audit(self, *, limit: int = 1000) -> list[AuditEntry]:
         return await self._database.call(_audit, limit)
 
 
-def _save_team(connection: sqlite3.Connection, team: Team) -> None:
+def _save_team(connection: sqlite3.Connection, team: Team, kept: Team) -> None:
+    row = connection.execute("SELECT document FROM team WHERE id = ?", (team.id,)).fetchone()
+    if row is not None and documents.read_team(row[0]).revision != team.revision:
+        raise Changed
     try:
         connection.execute(
             "INSERT INTO team VALUES (?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
             "name = excluded.name, deleted = excluded.deleted, document = excluded.document",
-            (team.id, team.name, team.deleted_at_ms is not None, documents.write(team)),
+            (team.id, team.name, team.deleted_at_ms is not None, documents.write(kept)),
         )
     except sqlite3.IntegrityError as error:
         raise NameTaken(team.name) from error
@@ -74,7 +78,16 @@ def _find_team(connection: sqlite3.Connection, name_or_id: str) -> Team | None:
     return None if row is None else documents.read_team(row[0])
 
 
-def _save_key(connection: sqlite3.Connection, key: Key) -> None:
+def _save_key(connection: sqlite3.Connection, key: Key, kept: Key) -> None:
+    row = connection.execute("SELECT document FROM key WHERE id = ?", (key.id,)).fetchone()
+    before = key if row is None else documents.read_key(row[0])
+    if before.revision != key.revision:
+        raise Changed
+    last_used_at_ms = max(before.last_used_at_ms or 0, key.last_used_at_ms or 0) or None
+    _keep_key(connection, replace(kept, last_used_at_ms=last_used_at_ms))
+
+
+def _keep_key(connection: sqlite3.Connection, key: Key) -> None:
     connection.execute(
         "INSERT INTO key VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
         "digest = excluded.digest, old_digest = excluded.old_digest, document = excluded.document",
@@ -93,7 +106,7 @@ def _touch_keys(connection: sqlite3.Connection, used: Mapping[tuple[str, str], i
         if row is not None:
             key = documents.read_key(row[0])
             if used_at_ms > (key.last_used_at_ms or 0):
-                _save_key(connection, replace(key, last_used_at_ms=used_at_ms))
+                _keep_key(connection, replace(key, last_used_at_ms=used_at_ms))
 
 
 def _find_key(connection: sqlite3.Connection, digest: str, now_ms: int) -> tuple[Key, Team] | None:
