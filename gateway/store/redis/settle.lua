@@ -11,6 +11,9 @@
 --                           marks key, {{percent, reached at, mark}, …}}, …}}}
 --       Sums are strings: they go through HINCRBY, which is exact to 64 bits, where Lua's numbers are to 53.
 -- ->    {'applied' | 'gap' | 'stale', watermark, overrun, packed {{scope, window, percent, budget, spent, at_ms}, …}}
+
+local EXACT_MAX = 2 ^ 52
+
 local run = cmsgpack.unpack(ARGV[1])
 local now_ms = clock_ms()
 
@@ -99,31 +102,71 @@ for _, tag in ipairs(run.tags) do
   redis.pcall('EXPIRE', values_key, run.ttl.day)
 end
 
-local function end_hold(ended)
-  local hold = drop_hold(KEYS[2], KEYS[3], KEYS[4], ended[1])
-  if hold then
-    for _, keys in ipairs(ended[3]) do
-      redis.pcall('ZREM', KEYS[keys[1]], ended[1])
-      if ended[2] ~= hold.tokens and redis.pcall('EXISTS', KEYS[keys[2]]) == 1 then
-        local window = rate_window(KEYS[keys[2]], math.floor(now_ms / 1000))
-        if window[1] - SECONDS < hold.second and hold.second <= window[1] then
-          local at = hold.second % SECONDS + 1
-          window[3][at] = math.max(0, window[3][at] + ended[2] - hold.tokens)
-          keep_rate(KEYS[keys[2]], window)
-        end
+-- Ends the holds of all requests that this run closes: each key is read once and written once, however many they are.
+local function end_holds()
+  local ids, ends = {}, {seen = {}, gone = {}, back = {}, slots = {}, rates = {}}
+
+  local function correct(key, hold, tokens)
+    if tokens == hold.tokens then return end
+    local window = ends.rates[key]
+    if window == nil then
+      window = redis.call('EXISTS', key) == 1 and rate_window(key, math.floor(now_ms / 1000))
+      ends.rates[key] = window
+    end
+    if window and window[1] - SECONDS < hold.second and hold.second <= window[1] then
+      local at = hold.second % SECONDS + 1
+      window[3][at] = math.max(0, window[3][at] + tokens - hold.tokens)
+    end
+  end
+
+  local function note(ended, raw)
+    local hold = cmsgpack.unpack(raw)
+    for _, field in ipairs(hold.windows) do
+      local sum = (ends.back[field] or 0) + tonumber(hold.nano_usd)
+      if sum > EXACT_MAX then
+        redis.call('HINCRBY', KEYS[4], field, '-' .. hold.nano_usd)
+      else
+        ends.back[field] = sum
       end
     end
+    ends.gone[#ends.gone + 1] = ended[1]
+    for _, keys in ipairs(ended[3]) do
+      local slots = KEYS[keys[1]]
+      ends.slots[slots] = ends.slots[slots] or {}
+      table.insert(ends.slots[slots], ended[1])
+      correct(KEYS[keys[2]], hold, ended[2])
+    end
+  end
+
+  for i, ended in ipairs(run.ended) do ids[i] = ended[1] end
+  redis.call('HDEL', KEYS[13], unpack(ids))
+  for i, raw in ipairs(redis.call('HMGET', KEYS[2], unpack(ids))) do
+    if raw and not ends.seen[ids[i]] then
+      ends.seen[ids[i]] = true
+      local fine, reason = pcall(note, run.ended[i], raw)
+      if not fine then keep_poison(ids[i], type(reason) == 'table' and reason.err or reason) end
+    end
+  end
+  if #ends.gone == 0 then return end
+  redis.call('HDEL', KEYS[2], unpack(ends.gone))
+  redis.call('ZREM', KEYS[3], unpack(ends.gone))
+  for field, sum in pairs(ends.back) do
+    if redis.call('HINCRBY', KEYS[4], field, string.format('%.0f', -sum)) == 0 then
+      redis.call('HDEL', KEYS[4], field)
+    end
+  end
+  for slots, members in pairs(ends.slots) do redis.call('ZREM', slots, unpack(members)) end
+  for key, window in pairs(ends.rates) do
+    if window then keep_rate(key, window) end
   end
 end
 
-local has_expired = redis.pcall('EXISTS', KEYS[13]) == 1
-for _, ended in ipairs(run.ended) do
-  if has_expired then redis.pcall('HDEL', KEYS[13], ended[1]) end
-  local fine, reason = pcall(end_hold, ended)
-  if not fine then keep_poison(ended[1], type(reason) == 'table' and reason.err or reason) end
+if #run.ended > 0 then
+  local fine, reason = pcall(end_holds)
+  if not fine then keep_poison('holds', type(reason) == 'table' and reason.err or reason) end
 end
 
-for i = 1, #run.entries, 2 do redis.pcall('ZADD', KEYS[8], run.entries[i], run.entries[i + 1]) end
+if #run.entries > 0 then redis.pcall('ZADD', KEYS[8], unpack(run.entries)) end
 redis.pcall('ZREMRANGEBYRANK', KEYS[8], 0, -1 - run.entries_max)
 redis.pcall('ZREMRANGEBYSCORE', KEYS[8], '-inf', now_ms - run.ttl.entry * 1000)
 redis.pcall('EXPIRE', KEYS[8], run.ttl.entry)
