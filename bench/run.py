@@ -49,9 +49,9 @@ def main() -> int:
     if not nginx:
         print("nginx is not installed, so there is no ratio to it.", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="gateway-bench-") as folder:
-        environ = _environment(Path(folder), args)
-        key = _team_and_key(environ, limited=args.limited)
-        gateway = _serve(environ, args, Path(folder) / "gateway.log")
+        environ = environment(Path(folder), args)
+        key = team_and_key(environ, limited=args.limited)
+        gateway = serve(environ, args, Path(folder) / "gateway.log")
         try:
             target = f"gateway,url=http://127.0.0.1:{args.gateway_port}/v1,model={MODEL},key={key},pid={gateway.pid}"
             places = ["--gateway-cpu", args.gateway_cpu, "--mock-port", str(args.mock_port)]
@@ -62,7 +62,7 @@ def main() -> int:
             gateway.wait(STOP_S)
 
 
-def _environment(folder: Path, args: argparse.Namespace) -> dict[str, str]:
+def environment(folder: Path, args: argparse.Namespace) -> dict[str, str]:
     """Nothing of the caller's own configuration takes part."""
     table = folder / "mappings.yaml"
     table.write_text(TABLE.format(mock_port=args.mock_port))
@@ -73,7 +73,7 @@ def _environment(folder: Path, args: argparse.Namespace) -> dict[str, str]:
     return {**kept, **given, "GATEWAY_MAPPINGS": str(table), "GATEWAY_STATE_DIR": str(folder / "state")}
 
 
-def _team_and_key(environ: dict[str, str], *, limited: bool) -> str:
+def team_and_key(environ: dict[str, str], *, limited: bool) -> str:
     def gateway(*arguments: str) -> str:
         command = [sys.executable, "-m", "gateway", *arguments]
         done = subprocess.run(command, env=environ, check=True, stdout=subprocess.PIPE, text=True)
@@ -83,7 +83,7 @@ def _team_and_key(environ: dict[str, str], *, limited: bool) -> str:
     return gateway("keys", "create", "--team", "bench")
 
 
-def _serve(environ: dict[str, str], args: argparse.Namespace, log: Path) -> subprocess.Popen[bytes]:
+def serve(environ: dict[str, str], args: argparse.Namespace, log: Path) -> subprocess.Popen[bytes]:
     """The gateway on its core, answering. Its log is shown where it does not come up."""
     command = ["taskset", "-c", args.gateway_cpu, sys.executable, "-m", "gateway", "serve"]
     begun_s = time.monotonic()

@@ -121,10 +121,17 @@ class Metrics:
             ["outcome"],
             registry=r,
         )
+        self._refused: dict[str, Counter] = {}
         self._requests: dict[tuple[str, int], Counter] = {}
         self._attempts: dict[tuple[str, str], Counter] = {}
         self._request_seconds: dict[str, Histogram] = {}
         self._attempt_seconds: dict[str, Histogram] = {}
+
+    def count_refusal(self, reason: str) -> None:
+        counter = self._refused.get(reason)
+        if counter is None:
+            counter = self._refused[reason] = self.refused.labels(reason)
+        counter.inc()
 
     def count_request(self, route: str, status: int, seconds: float) -> None:
         counter = self._requests.get((route, status))

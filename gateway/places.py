@@ -82,10 +82,12 @@ class Places:
             return True
         return False
 
-    def check(self, team_id: str) -> None:
-        """Raises Overloaded where a request of this team could neither begin nor wait."""
-        if self.in_flight >= self.in_flight_max and not self._queue.admits(team_id):
-            raise self._full("worker_full", f"{self.in_flight} requests are under way")
+    def refusal(self, team_id: str) -> Overloaded | None:
+        """For a request of this team that could neither begin nor wait; else None. Returned and not raised: in a flood
+        it is what happens most, and has to cost little."""
+        if self.in_flight < self.in_flight_max or self._queue.admits(team_id):
+            return None
+        return self._full("worker_full", f"{self.in_flight} requests are under way")
 
     async def enter(self, guest: Guest) -> None:
         """Waits for a place. Raises Overloaded, and what `Caller` raises."""
@@ -163,7 +165,7 @@ class Places:
         self._ended_at_s = now_s
 
     def _full(self, why: str, told: str) -> Overloaded:
-        self._metrics.refused.labels(why).inc()
+        self._metrics.count_refusal(why)
         # When, at the pace of late, all who wait now will have had their turn.
         retry_s = min((len(self._queue) + 1) * self._interval_s, RETRY_S_MAX)
         return Overloaded(

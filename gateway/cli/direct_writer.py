@@ -6,7 +6,7 @@ import re
 import weakref
 from typing import Final
 
-from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from gateway.web.responses import RawHeaders
 
@@ -26,8 +26,8 @@ class DirectWriter:
         self._transport = cycle.transport
         self._flow = cycle.flow
 
-    def whole(self, headers: RawHeaders, body: bytes) -> bool:
-        """A whole answer with status 200; its length is stated here."""
+    def whole(self, status: int, headers: RawHeaders, body: bytes) -> bool:
+        """A whole answer; its length is stated here."""
         cycle = self._cycle()
         if cycle is None or self._flow.write_paused or cycle.disconnected or cycle.response_started:
             return False
@@ -38,7 +38,7 @@ class DirectWriter:
         if _UNFIT.search(b"\t".join(fields)):
             return False
         fields.append(b"content-length: %d\r\n\r\n" % len(body))
-        self._transport.write(b"HTTP/1.1 200 OK\r\n" + b"\r\n".join(fields) + body)
+        self._transport.write(STATUS_LINE[status] + b"\r\n".join(fields) + body)
         cycle.response_started = cycle.response_complete = True
         cycle.waiting_for_100_continue = False
         cycle.message_event.set()

@@ -163,7 +163,10 @@ class _Exchange:
         principal = await endpoint._auth.principal(headers)
         endpoint._auth.require_scope(principal, "inference")
         self._principal = principal
-        endpoint._service.places.check(principal.billed.id)  # before anything is done for it
+        refusal = endpoint._service.places.refusal(principal.billed.id)
+        if refusal is not None:  # before anything is done for it
+            await self._send_error(refusal)
+            return
         raw = await read_body(headers, self._receive)
         ask = chat.read(raw)
         if self._pinned is not None:
@@ -199,11 +202,13 @@ class _Exchange:
             await waiting
         if claim is not None:
             await self._keep(claim, served)
-        body, headers = served.reply.body, [JSON, *self._base, *served.headers()]
         self._status = 200
-        if self._direct is None or not self._direct.whole(headers, body):
+        await self._send_whole(200, [JSON, *self._base, *served.headers()], served.reply.body)
+
+    async def _send_whole(self, status: int, headers: RawHeaders, body: bytes) -> None:
+        if self._direct is None or not self._direct.whole(status, headers, body):
             headers.append((b"content-length", b"%d" % len(body)))
-            await self._send({"type": "http.response.start", "status": 200, "headers": headers})
+            await self._send({"type": "http.response.start", "status": status, "headers": headers})
             await self._send({"type": "http.response.body", "body": body})
 
     async def _once(self, call: Call, key: bytes, raw: bytes) -> None:
@@ -347,15 +352,7 @@ class _Exchange:
 
     async def _send_error(self, error: GatewayError) -> None:
         self._status = error.status
-        body = error_body(error)
-        await self._send(
-            {
-                "type": "http.response.start",
-                "status": error.status,
-                "headers": [(b"content-length", b"%d" % len(body)), *self._base, *error_headers(error)],
-            }
-        )
-        await self._send({"type": "http.response.body", "body": body})
+        await self._send_whole(error.status, [*self._base, *error_headers(error)], error_body(error))
 
     def _account(self) -> None:
         """Metrics and the log line, after the last byte."""

@@ -60,4 +60,7 @@ def json_response(value: Any, status: int = 200) -> Response:
 
 def _header_text(text: str) -> bytes:
     """One line of ASCII: a header can hold neither line breaks nor, safely, anything beyond."""
-    return "".join(c if " " <= c <= "~" else "?" for c in text[:500]).encode("ascii")
+    text = text[:500]
+    if not (text.isascii() and text.isprintable()):
+        text = "".join(c if " " <= c <= "~" else "?" for c in text)
+    return text.encode()

@@ -59,4 +59,4 @@ def test_the_writer_in_the_scope_does_not_hold_its_request() -> None:
     del cycle
     assert held() is None
     assert direct.part(b"x") is False
-    assert direct.whole([], b"x") is False
+    assert direct.whole(200, [], b"x") is False
