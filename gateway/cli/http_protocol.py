@@ -24,6 +24,8 @@ HEAD_BYTES_MAX: Final = 32 << 10
 HEADERS_MAX: Final = 100
 HEAD_S_MAX: Final = 10.0
 BODY_S_MAX: Final = 60.0
+LAST_CALL_S: Final = 0.25
+"""How long an idle connection stays open in a drain, for the request that may be on its way already."""
 _CHECK_S: Final = 5.0
 _HOST: Final = re.compile(rb"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 _UPGRADE_HEADERS: Final = frozenset({b"upgrade", b"connection", b"http2-settings"})
@@ -55,6 +57,7 @@ class GuardedProtocol(HttpToolsProtocol):
         self._arriving: str | None = None  # "head", "body", or None between requests
         self._arriving_since_s = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._draining = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -117,6 +120,8 @@ class GuardedProtocol(HttpToolsProtocol):
             self._refuse(InvalidRequest("The target of a request begins with a slash.", code="bad_http"))
         self._arrive("body")
         super().on_headers_complete()
+        if self._draining:
+            self.cycle.keep_alive = False
         self.scope[DIRECT] = DirectWriter(self.cycle)  # type: ignore[typeddict-unknown-key]
 
     def on_message_complete(self) -> None:
@@ -138,6 +143,18 @@ class GuardedProtocol(HttpToolsProtocol):
             % (line, len(body), body)
         )
         self.transport.close()
+
+    def shutdown(self) -> None:
+        """The drain begins. What arrives, or still comes, is served as the last request of this connection."""
+        self._draining = True
+        if self.cycle is None or self.cycle.response_complete:
+            self.loop.call_later(LAST_CALL_S, self._close_unused)
+        else:
+            super().shutdown()
+
+    def _close_unused(self) -> None:
+        if (self.cycle is None or self.cycle.response_complete) and not self._head_bytes and not self._closing():
+            self.transport.close()
 
     def _offers_upgrade(self) -> bool:
         return bool(self.parser.should_upgrade()) and self.parser.get_method() != b"CONNECT"

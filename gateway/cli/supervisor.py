@@ -48,7 +48,7 @@ class _Supervisor:
         self, sockets: Sequence[socket.socket], environ: Mapping[str, str], shared: Path, drain_s: float
     ) -> None:
         """`shared` is a folder of this run, empty, for what its workers tell each other."""
-        self._fds = [sock.fileno() for sock in sockets]
+        self._sockets = sockets
         self._metrics_dir = str(shared / "metrics")
         self._table_in_force = str(shared / "mappings.yaml")
         (shared / "metrics").mkdir()
@@ -87,13 +87,14 @@ class _Supervisor:
                 await asyncio.wait([asyncio.ensure_future(self._stopping.wait())], timeout=wait_s)
 
     async def _spawn(self) -> asyncio.subprocess.Process:
+        fds = [sock.fileno() for sock in self._sockets]
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "gateway.cli.worker",
             self._table_in_force,
-            *map(str, self._fds),
-            pass_fds=self._fds,
+            *map(str, fds),
+            pass_fds=fds,
             env=self._environ,
             # Ctrl-C reaches the whole terminal; the workers must hear of it from us, once.
             start_new_session=True,
@@ -115,6 +116,8 @@ class _Supervisor:
 
     def _stop(self) -> None:
         self._stopping.set()
+        for sock in self._sockets:
+            sock.close()  # or callers would go on being let in, and wait for workers that take nobody
         self._pass_on(signal.SIGTERM)
 
     def _pass_on(self, number: signal.Signals) -> None:
