@@ -174,7 +174,7 @@ class Application:
         await self._journal.aclose()
         await self._door.aclose()
         await self._store.aclose()
-        self._log.flush()
+        self._log.close()
 
     def reload_soon(self) -> None:
         """Look at the mapping table now (SIGHUP), whether or not its file changed."""

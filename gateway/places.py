@@ -82,10 +82,14 @@ class Places:
             return True
         return False
 
+    @property
+    def is_full(self) -> bool:
+        """No place is free; there may be one to wait."""
+        return self.in_flight >= self.in_flight_max
+
     def refusal(self, team_id: str) -> Overloaded | None:
-        """For a request of this team that could neither begin nor wait; else None. Returned and not raised: in a flood
-        it is what happens most, and has to cost little."""
-        if self.in_flight < self.in_flight_max or self._queue.admits(team_id):
+        """For a request of this team that could neither begin nor wait; else None."""
+        if not self.is_full or self._queue.admits(team_id):
             return None
         return self._full("worker_full", f"{self.in_flight} requests are under way")
 

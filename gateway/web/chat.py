@@ -83,7 +83,9 @@ class ChatEndpoint:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send, pinned: str | None = None) -> None:
         """`pinned` is the provider of a provider's own route."""
-        await _Exchange(self, scope, receive, send, pinned).run()
+        exchange = _Exchange(self, scope, receive, send, pinned)
+        if not self._service.places.is_full or not exchange.is_refused_at_once():
+            await exchange.run()
 
     async def refuse(self, scope: Scope, receive: Receive, send: Send, error: GatewayError) -> None:
         """Answers with an error that was found before the request was looked at."""
@@ -134,6 +136,24 @@ class _Exchange:
         self._replayed = False
         self._status = 0
 
+    def is_refused_at_once(self) -> bool:
+        """Whether the answer is that too many wait already, and was given, before anything was done for the request but
+        to know its team: what a flood is made of has to cost little. Otherwise it takes the usual way, to the same end.
+        """
+        endpoint = self._endpoint
+        principal = endpoint._auth.principal_cached(self._headers)
+        if principal is None or self._direct is None:
+            return False
+        refusal = endpoint._service.places.refusal(principal.billed.id)
+        if refusal is None or "inference" not in principal.key.scopes:
+            return False
+        headers = [*self._base, *error_headers(refusal)]
+        if not self._direct.whole(refusal.status, headers, error_body(refusal)):
+            return False
+        endpoint._metrics.count_request(ROUTE, refusal.status, time.monotonic() - self._started_s)
+        endpoint._log.tally("overloaded", principal.billed.name)
+        return True
+
     async def run(self) -> None:
         endpoint = self._endpoint
         endpoint._metrics.in_flight.inc()
@@ -163,10 +183,6 @@ class _Exchange:
         principal = await endpoint._auth.principal(headers)
         endpoint._auth.require_scope(principal, "inference")
         self._principal = principal
-        refusal = endpoint._service.places.refusal(principal.billed.id)
-        if refusal is not None:  # before anything is done for it
-            await self._send_error(refusal)
-            return
         raw = await read_body(headers, self._receive)
         ask = chat.read(raw)
         if self._pinned is not None:

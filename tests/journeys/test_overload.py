@@ -156,6 +156,7 @@ def test_no_more_than_allowed_are_under_way_and_the_rest_waits_its_turn(crossing
 
     asyncio.run(story())
     assert crossing.refusals("worker_full") == refused + 1
+    until(lambda: any(line.get("event") == "overloaded" for line in crossing.gateway.log_lines()), "a line of the log")
 
 
 def test_a_stream_counts_until_its_end(crossing: Crossing) -> None:

@@ -73,3 +73,15 @@ def test_what_modules_tell_the_standard_logging_comes_here(pipe: tuple[int, int]
     forward.emit(record)
     (line,) = lines(pipe[0])
     assert (line["event"], line["level"], line["message"]) == ("gateway.journal", "error", "the journal i_1 is odd")
+
+
+def test_what_happens_thousands_of_times_is_told_once(pipe: tuple[int, int]) -> None:
+    async def flood() -> None:
+        log = Log("info", fd=pipe[1])
+        for team in ["search"] * 1000 + ["ads"]:
+            log.tally("overloaded", team)
+        log.close()
+
+    asyncio.run(flood())
+    told = [(line["event"], line["team"], line["times"]) for line in lines(pipe[0])]
+    assert told == [("overloaded", "search", 1000), ("overloaded", "ads", 1)]
