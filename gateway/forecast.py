@@ -18,7 +18,7 @@ from gateway.journal.entries import Intent, Refused
 from gateway.money import format_usd
 from gateway.records import ClosedEntry
 from gateway.routing.choice import choose
-from gateway.routing.decision import Unreadable, unpack
+from gateway.routing.decision import Unreadable, read_route, unpack
 from gateway.routing.offerings import Offerings
 from gateway.routing.pricing import charge_nano_usd, price_taken
 from gateway.routing.rerouting import rerouted
@@ -170,11 +170,10 @@ def forecast(
 
 def _routed_again(intent: Intent, offerings: Offerings, without: Collection[str]) -> _Request | None:
     try:
-        decision = unpack(bytes(intent.decision))
+        situation = unpack(bytes(intent.decision))
     except Unreadable:
         return None
-    situation = decision.situation
-    before = [situation.offering.terms[place].provider for place in decision.order]
+    before = read_route(intent.route).order
     missing = without and [name for name in situation.offering.left_out if name in without]
     try:
         again, offers = rerouted(situation, intent.hub_model, offerings, intent.day, without=missing)

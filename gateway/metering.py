@@ -138,6 +138,7 @@ class Bill:
             generation=opening.generation,
             tags=opening.tags,
             decision=msgspec.Raw(opening.decision),
+            route=opening.route,
         )
         self._intent_written = False
         self._counted = False

@@ -11,8 +11,8 @@ from providers.wire import Value
 
 class Opening(Value, frozen=True):
     """All that metering must know of a request. `prompt_bytes` is the size of messages, tools and response_format;
-    `max_tokens` the caller's own cap; `offers` the plan's candidates in order; `decision` goes into the journal as
-    it is."""
+    `max_tokens` the caller's own cap; `offers` the plan's candidates in order; `decision` and
+    `route` go into the journal as they are."""
 
     inference_id: str
     principal: Principal
@@ -29,3 +29,4 @@ class Opening(Value, frozen=True):
     deadline_s: float
     generation: str
     decision: bytes
+    route: str = ""

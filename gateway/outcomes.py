@@ -189,6 +189,7 @@ def closed_entry(
         hour_start_ms=intent.hour_start_ms,
         day_start_ms=intent.day_start_ms,
         sent_after_ms=0 if sent is None else max(0, sent.at_ms - intent.at_ms),
+        route=intent.route if last else "",
         charged_for=outcome.charged_for,
         budgets=intent.budgets,
         away=intent.away,

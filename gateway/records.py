@@ -177,6 +177,8 @@ class ClosedEntry(msgspec.Struct, frozen=True):
     """With `carried`: by the names of METRICS."""
     sent_after_ms: int = 0
     """From admission to the first byte that was sent to the provider."""
+    route: str = ""
+    """With `last`: where routing would have it go, in a few words; see `gateway.routing.decision`."""
     charged_for: str = "all"
     """With `answered`: which of its tokens the team owes, by the names of CHARGED."""
     budgets: tuple[BudgetTaken, ...] = ()

@@ -315,6 +315,7 @@ class Service:
                     deadline_s=routing.deadline_s,
                     generation=catalog.generation,
                     decision=plan.decision(),
+                    route=plan.route,
                 )
             )
         except BaseException:

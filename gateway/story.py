@@ -16,7 +16,7 @@ from gateway.journal.local import Begun
 from gateway.moments import format_moment
 from gateway.records import CHARGED, ClosedEntry, attempt_id
 from gateway.routing.decision import Decision, Unreadable, unpack
-from gateway.routing.telling import decision_view
+from gateway.routing.telling import decision_view, route_view
 from gateway.usage_export import charge_of, usd
 
 JsonObject = dict[str, Any]
@@ -41,9 +41,18 @@ class Story:
         if self.begun is None:
             return None
         try:
-            return unpack(bytes(self.begun.intent.decision))
+            intent = self.begun.intent
+            return Decision(unpack(bytes(intent.decision)), intent.route)
         except Unreadable:
             return None
+
+    @property
+    def route(self) -> str | None:
+        """Where routing would have it go, in short; None where neither store nor journal has it."""
+        told = [self.entries[-1].route] if self.entries else []
+        if self.begun is not None:
+            told.append(self.begun.intent.route)
+        return next((route for route in told if route), None)
 
     @property
     def ended(self) -> bool:
@@ -89,6 +98,7 @@ class Story:
             "unknown": any(entry.unknown for entry in self.entries),
             "tags": dict(head.tags),
             "attempts": [_attempt_view(entry, provider_costs) for entry in self.entries if entry.number >= 1],
+            "route": None if self.route is None else route_view(self.route),
             "decision": None if decision is None else decision_view(decision),
         }
 

@@ -16,7 +16,8 @@ from gateway.cli.story_words import replay_words, story_words
 from gateway.errors import NotFound
 from gateway.journal.local import LocalJournals
 from gateway.reports import Reports
-from gateway.routing.decision import Decision, is_the_same, replay
+from gateway.routing.decision import Decision, is_the_same, replay, route_of
+from gateway.routing.telling import route_view
 from gateway.store.base import Store
 from gateway.story import Story
 
@@ -54,13 +55,7 @@ def run_request(request: str, *, team: str | None, again: bool, as_json: bool) -
 
 
 def _replay_view(decision: Decision) -> dict[str, Any]:
-    """By provider: what was kept, and what the same routing makes of the same situation."""
+    """What was kept, and what routing makes of the same situation now."""
     again = replay(decision)
-    terms = decision.situation.offering.terms
-    return {
-        "same": is_the_same(decision, again),
-        "kept": [terms[place].provider for place in decision.order],
-        "order": [terms[place].provider for place in again.order],
-        "kept_skipped": dict(decision.skipped),
-        "skipped": {skip.provider: skip.code for skip in again.skipped if skip.code != "unkeyed"},
-    }
+    route = route_of(decision.situation.offering, again)
+    return {"same": is_the_same(decision, again), "kept": route_view(decision.route), "again": route_view(route)}

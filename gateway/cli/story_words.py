@@ -18,10 +18,7 @@ def story_words(story: Json) -> str:
     lines = [*_head(story), ""]
     decision = story["decision"]
     if decision is None:
-        lines += [
-            "Why it went there is not kept on this host, only what became of it: the whole decision is in the",
-            "journal of the host that served it, for as long as that is kept.",
-        ]
+        lines += ["Why it went there", *(f"  {line}" for line in _route_words(story["route"]))]
     else:
         lines += ["Why it went there", *(f"  {line}" for line in decision_words(decision))]
     return "\n".join([*lines, "", "What happened", *(f"  {line}" for line in _attempts(story))]) + "\n"
@@ -65,6 +62,15 @@ def _tokens(of: Json) -> str:
     cached = f" ({of['cached_tokens']} of them cached)" if of["cached_tokens"] else ""
     thought = f" ({of['reasoning_tokens']} of them reasoning)" if of["reasoning_tokens"] else ""
     return f"{of['prompt_tokens']} prompt tokens{cached}, {of['completion_tokens']} of the answer{thought}"
+
+
+def _route_words(route: Json | None) -> Iterator[str]:
+    """The short form, where the whole decision is not at hand."""
+    if route is not None:
+        yield f"The order was {_order(route['candidates'])}."
+        if route["skipped"]:
+            yield "Left out were " + ", ".join(f"{name} ({code})" for name, code in route["skipped"].items()) + "."
+    yield "No more is kept on this host: the whole decision is in the journal of the host that served it."
 
 
 def decision_words(decision: Json) -> Iterator[str]:
@@ -162,12 +168,16 @@ def _bill(attempt: Json) -> str:
 
 
 def replay_words(replay: Json) -> str:
+    kept, again = (_choice(replay[name]) for name in ("kept", "again"))
     if replay["same"]:
-        return f"Made again from the entry alone, the choice is the same: {_order(replay['order'])}.\n"
-    return (
-        f"Made again from the entry alone, the choice is NOT the same: it was {_order(replay['kept'])}, "
-        f"and is {_order(replay['order'])}.\n"
-    )
+        return f"Made again from the entry alone, the choice is the same: {kept}.\n"
+    return f"Made again from the entry alone, the choice is NOT the same: it was {kept}; it is {again}.\n"
+
+
+def _choice(route: Json) -> str:
+    """The order, and who was left out."""
+    without = ", ".join(f"{name} ({code})" for name, code in route["skipped"].items())
+    return f"{_order(route['candidates'])}{', without ' if without else ''}{without}"
 
 
 def _order(names: Sequence[str]) -> str:

@@ -67,6 +67,8 @@ class Intent(_Entry, frozen=True, tag="intent"):
     tags: Mapping[str, str] = {}
     decision: msgspec.Raw = NO_DECISION
     """Why it goes where it goes, in the words of routing; read by nobody here."""
+    route: str = ""
+    """Where it goes, in a few of them."""
     budgets: tuple[BudgetTaken, ...] = ()
     away: bool = False
 

@@ -1,13 +1,16 @@
-"""A decision as it is kept: the whole situation and what was chosen, in one short JSON text.
+"""A decision as it is kept: the whole situation in one short JSON text, and what was chosen beside it in a few words.
 
-Whoever reads it can make the choice again, from its own values and not from the table of that day. Left out is what is
-as it mostly is: offers that nobody has asked yet, a request without wishes, a key that may all.
+Whoever reads the situation can make the choice again, from its own values and not from the table of that day. Left out
+is what is as it mostly is: offers that nobody has asked yet, a request without wishes, a key that may all.
+
+The choice is its *route*: who was to be asked in which order, and who not by the code of the reason, such as
+`groq,together;novita:wish`. It is short enough for the store. Providers without a key are not in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import msgspec
 
@@ -17,13 +20,10 @@ from gateway.routing.health import UNSEEN, Seen
 from gateway.routing.situation import Offering, Rights, Situation
 
 
-class _Decision(msgspec.Struct, omit_defaults=True):
+class _Situation(msgspec.Struct, omit_defaults=True):
     """The names are short, as one is written for every request."""
 
     offering: msgspec.Raw = msgspec.field(name="o")
-    order: list[int] = msgspec.field(name="c")
-    skipped: Mapping[str, str] | None = msgspec.field(default=None, name="x")
-    """Provider to code; those without a key are in the offering."""
     draw: float = msgspec.field(default=0.5, name="d")
     seen: list[Seen | None] | None = msgspec.field(default=None, name="s")
     """None: nothing is known of it."""
@@ -37,34 +37,37 @@ class _Decision(msgspec.Struct, omit_defaults=True):
 
 
 _encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(_Decision).decode
+_decode = msgspec.json.Decoder(_Situation).decode
 _decode_offering = msgspec.json.Decoder(Offering).decode
 
 
 class Unreadable(ValueError):
-    """What was kept is no decision that this version understands."""
+    """What was kept is no situation that this version understands."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What was kept: the situation, the order that was chosen (places in the offering), and who was left out, by the
-    code of the reason."""
+    """What was kept: the situation, and the route that was chosen."""
 
     situation: Situation
-    order: list[int]
-    skipped: Mapping[str, str]
+    route: str
 
 
-def pack(situation: Situation, choice: Choice) -> bytes:
+class Route(NamedTuple):
+    """A route in its parts: providers in order, and the codes of the others' reasons."""
+
+    order: list[str]
+    skipped: dict[str, str]
+
+
+def pack(situation: Situation) -> bytes:
     seen: list[Seen | None] | None = None
     if any(one is not UNSEEN for one in situation.seen):
         seen = [None if one is UNSEEN else one for one in situation.seen]
     wishes = situation.wishes
     return _encode(
-        _Decision(
+        _Situation(
             situation.packed or msgspec.Raw(_encode(situation.offering)),
-            choice.order,
-            _codes(choice) if choice.skipped else None,
             situation.draw,
             seen,
             situation.policy_asked,
@@ -78,17 +81,17 @@ def pack(situation: Situation, choice: Choice) -> bytes:
     )
 
 
-def unpack(kept: bytes) -> Decision:
+def unpack(kept: bytes) -> Situation:
     """Back again. Raises Unreadable."""
     try:
         found = _decode(kept)
         offering = _decode_offering(found.offering)
     except msgspec.DecodeError as error:
-        raise Unreadable(f"not a decision that this version understands: {error}") from error
+        raise Unreadable(f"not a situation that this version understands: {error}") from error
     seen = [one or UNSEEN for one in found.seen or [None] * len(offering.terms)]
-    if len(seen) != len(offering.terms) or not all(0 <= place < len(seen) for place in found.order):
-        raise Unreadable("a decision about other offers than it names")
-    situation = Situation(
+    if len(seen) != len(offering.terms):
+        raise Unreadable("not as much was seen as was offered")
+    return Situation(
         offering,
         seen,
         found.draw,
@@ -101,12 +104,19 @@ def unpack(kept: bytes) -> Decision:
         found.alias,
         found.offering,
     )
-    return Decision(situation, found.order, found.skipped or {})
 
 
-def is_the_same(decision: Decision, choice: Choice) -> bool:
-    """Whether a choice is the one that was kept."""
-    return choice.order == decision.order and _codes(choice) == decision.skipped
+def route_of(offering: Offering, choice: Choice) -> str:
+    terms = offering.terms
+    order = ",".join([terms[place].provider for place in choice.order])
+    skipped = ",".join([f"{skip.provider}:{skip.code}" for skip in choice.skipped if skip.code != "unkeyed"])
+    return f"{order};{skipped}" if skipped else order
+
+
+def read_route(route: str) -> Route:
+    order, _, skipped = route.partition(";")
+    codes = [one.partition(":") for one in skipped.split(",") if one]
+    return Route([name for name in order.split(",") if name], {name: code for name, _, code in codes})
 
 
 def replay(decision: Decision) -> Choice:
@@ -114,5 +124,6 @@ def replay(decision: Decision) -> Choice:
     return choose(decision.situation)
 
 
-def _codes(choice: Choice) -> dict[str, str]:
-    return {skip.provider: skip.code for skip in choice.skipped if skip.code != "unkeyed"}
+def is_the_same(decision: Decision, choice: Choice) -> bool:
+    """Whether a choice is the one that was kept."""
+    return route_of(decision.situation.offering, choice) == decision.route

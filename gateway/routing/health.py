@@ -40,7 +40,8 @@ class State(Enum):
 
 
 class Seen(NamedTuple):
-    """What routing may know of one offer at one moment. Values only, so that a decision can be recomputed."""
+    """What routing may know of one offer at one moment. Values only, so that a decision can be recomputed; kept as an
+    array, so fields may only ever be appended."""
 
     state: str = State.CLOSED.value
     ready: bool = True

@@ -13,7 +13,7 @@ from gateway.config.catalog import Offer
 from gateway.errors import Forbidden, GatewayError, InvalidRequest, NoProviderAvailable, NotFound
 from gateway.routing.candidate import Candidate, Skipped
 from gateway.routing.choice import Choice, choose
-from gateway.routing.decision import pack
+from gateway.routing.decision import pack, route_of
 from gateway.routing.health import UNSEEN, Seen
 from gateway.routing.naming import Resolved
 from gateway.routing.offerings import Offerings, rights_of
@@ -45,9 +45,14 @@ class Plan(NamedTuple):
         """How long until the first of those who asked for silence may be asked; None where nobody did."""
         return min((skip.ready_in_s for skip in self.skipped if skip.code == "cooling"), default=None)
 
+    @property
+    def route(self) -> str:
+        """What was chosen, in a few words; see `gateway.routing.decision`."""
+        return route_of(self.situation.offering, self.choice)
+
     def decision(self) -> bytes:
-        """What was decided and all that was looked at, for the journal."""
-        return pack(self.situation, self.choice)
+        """All that was looked at, for the journal."""
+        return pack(self.situation)
 
 
 def make_plan(

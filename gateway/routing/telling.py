@@ -9,7 +9,7 @@ from typing import Any
 
 from gateway.money import format_usd
 from gateway.routing.candidate import Contender, Skipped
-from gateway.routing.decision import Decision, is_the_same, replay
+from gateway.routing.decision import Decision, is_the_same, read_route, replay
 from gateway.routing.ordering import score
 from gateway.routing.situation import Bound, Situation, Terms
 
@@ -18,12 +18,20 @@ JsonObject = dict[str, Any]
 
 def decision_view(decision: Decision) -> JsonObject:
     """What was decided, as it was then."""
-    again = replay(decision)
+    again, situation = replay(decision), decision.situation
     if is_the_same(decision, again):
-        return situation_view(decision.situation, decision.order, again.skipped)
+        return situation_view(situation, again.order, again.skipped)
     rules = "left out by the rules of the version that routed it"
-    skipped = [Skipped(provider, code, rules) for provider, code in decision.skipped.items()]
-    return situation_view(decision.situation, decision.order, skipped)
+    kept = read_route(decision.route)
+    places = {terms.provider: place for place, terms in enumerate(situation.offering.terms)}
+    order = [places[name] for name in kept.order if name in places]
+    return situation_view(situation, order, [Skipped(name, code, rules) for name, code in kept.skipped.items()])
+
+
+def route_view(route: str) -> JsonObject:
+    """The short form: candidates in order, and the codes of the others' reasons."""
+    kept = read_route(route)
+    return {"candidates": kept.order, "skipped": kept.skipped}
 
 
 def situation_view(situation: Situation, order: Sequence[int], skipped: Sequence[Skipped]) -> JsonObject:
@@ -53,6 +61,8 @@ def _candidate_view(situation: Situation, place: int) -> JsonObject:
         "score": score(situation.policy, Contender(terms, seen, place)),
         "price": _price_view(terms),
         "weight": terms.weight,
+        "context_length": terms.context_length,
+        "output_tokens_max": terms.output_tokens_max,
         **seen._asdict(),
     }
 

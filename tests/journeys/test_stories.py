@@ -15,7 +15,7 @@ from gateway.ids import InferenceIds
 from gateway.journal.entries import Intent, decode_entry, frame, frames
 from tests.journeys.caller import ask
 from tests.journeys.conftest import Town
-from tests.journeys.gateway_process import ADMIN_KEY, GatewayProcess, until
+from tests.journeys.gateway_process import ADMIN_KEY, GatewayProcess, table_of, until
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -69,6 +69,7 @@ def test_a_team_reads_why_its_request_went_where_it_went(town: Town) -> None:
     assert (second["provider"], second["status"], second["failure"]) == ("second", 200, None)
     assert (second["prompt_tokens"], second["completion_tokens"], first["cost_usd"]) == (5, 100, "0")
     assert told["at"] <= first["at"] <= second["at"]
+    assert told["route"] == {"candidates": ["first", "second"], "skipped": {"third": "wish"}}
     decision = told["decision"]
     assert (decision["policy"], decision["max_tokens"], decision["wishes"]) == ("preferred", 100, {"ignore": ["third"]})
     assert [candidate["provider"] for candidate in decision["candidates"]] == ["first", "second"]
@@ -118,13 +119,18 @@ def test_the_command_line_tells_it_in_words(town: Town, command: Command) -> Non
     assert json.loads(command("explain", "--request", inference_id, "--json")[1])["inference_id"] == inference_id
 
 
-def test_the_choice_is_made_again_though_the_table_is_another_now(town: Town, command: Command) -> None:
+def test_the_choice_is_made_again_though_the_table_is_another_now(
+    town: Town, command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     inference_id = fallen_back(town)
     town.gateway.story(inference_id)
+    (tmp_path / "other.yaml").write_text(table_of({"somebody-else": town.first.base_url}))
+    monkeypatch.setenv("GATEWAY_MAPPINGS", str(tmp_path / "other.yaml"))
 
     code, told, _ = command("explain", "--request", inference_id, "--replay")
 
-    assert (code, told) == (0, "Made again from the entry alone, the choice is the same: first, then second.\n")
+    assert code == 0
+    assert "the choice is the same: first, then second, without third (wish)." in told
 
 
 def test_a_choice_that_was_not_made_is_exit_3(
@@ -136,20 +142,21 @@ def test_a_choice_that_was_not_made_is_exit_3(
     folder = tmp_path / "journal" / "i_other"
     folder.mkdir(parents=True)
     (found,) = [one for one in intents(town.gateway.state_dir) if one.inference_id == inference_id]
-    forged = bytes(found.decision).replace(b'"c":[0,1]', b'"c":[1,0]')
-    (folder / "1.log").write_bytes(frame(with_decision(found, forged)))
+    (folder / "1.log").write_bytes(frame(msgspec.structs.replace(found, route="second,first;third:wish")))
     (tmp_path / "store.db").symlink_to(town.gateway.state_dir / "store.db")
     monkeypatch.setenv("GATEWAY_STATE_DIR", str(tmp_path))
 
     code, told, _ = command("explain", "--request", inference_id, "--replay")
     assert code == 3
-    assert "it was second, then first, and is first, then second" in told
+    assert "it was second, then first, without third (wish); it is first, then second, without third (wish)." in told
     assert json.loads(command("explain", "--request", inference_id, "--replay", "--json")[1])["replay"]["same"] is False
 
     (folder / "1.log").unlink()
     code, told, _ = command("explain", "--request", inference_id)
     assert code == 0
-    assert "is not kept on this host" in told
+    assert "The order was first, then second." in told
+    assert "Left out were third (wish)." in told
+    assert "No more is kept on this host" in told
     assert "answered by second" in told
     code, _, complaint = command("explain", "--request", inference_id, "--replay")
     assert code == 1
@@ -163,10 +170,6 @@ def intents(state_dir: Path) -> list[Intent]:
         for one in frames(path.read_bytes())
         if isinstance(one, tuple) and isinstance(entry := decode_entry(one[1]), Intent)
     ]
-
-
-def with_decision(intent: Intent, decision: bytes) -> Intent:
-    return msgspec.structs.replace(intent, decision=msgspec.Raw(decision))
 
 
 @pytest.mark.parametrize("words", [("--request", InferenceIds().next()), ("--request", "nonsense"), ()])

@@ -28,7 +28,7 @@ def begun(inference_id: str, of: Catalog = TWO, name: str = MODEL, team: str = "
     wanted = ask(name)
     plan = make_plan(wanted, resolve(wanted, of), Offerings(of), principal(), lambda one: UNSEEN, day=DAY, draw=0.5)
     decision = msgspec.Raw(plan.decision())
-    return Intent(inference_id, 1_000, DAY, 0, 0, team, "k", MODEL, "r", 7, 9, decision=decision)
+    return Intent(inference_id, 1_000, DAY, 0, 0, team, "k", MODEL, "r", 7, 9, decision=decision, route=plan.route)
 
 
 def answered(inference_id: str, provider: str, number: int = 1, **more: object) -> ClosedEntry:

@@ -8,8 +8,8 @@ import pytest
 
 from gateway.cli.story_words import decision_words, replay_words, story_words
 from gateway.journal.local import Begun
-from gateway.routing.decision import unpack
-from gateway.routing.telling import decision_view
+from gateway.routing.decision import Decision, unpack
+from gateway.routing.telling import decision_view, route_view
 from gateway.story import Story
 from tests.store.samples import entry
 from tests.unit.decisions import random_plans
@@ -18,7 +18,7 @@ from tests.unit.test_journal_entries import INTENT
 
 def test_every_decision_can_be_said() -> None:
     for plan in random_plans(500, seed=5):
-        lines = list(decision_words(decision_view(unpack(plan.decision()))))
+        lines = list(decision_words(decision_view(Decision(unpack(plan.decision()), plan.route))))
         assert len([line for line in lines if line[0].isdigit()]) == len(plan.candidates)
         assert [line for line in lines if line[0] == "-"] == [f"-  {s.provider}: {s.reason}" for s in plan.skipped]
         assert not any("None" in line or "{" in line for line in lines)
@@ -38,6 +38,8 @@ def test_every_decision_can_be_said() -> None:
         ({"estimated": True}, "by our own estimate"),
         ({"unknown": True, "answered": False}, "what it used is not known"),
         ({"dropped": ("seed",)}, "without seed, which it does not take"),
+        ({"route": "groq,together;novita:wish"}, "The order was groq, then together."),
+        ({"route": "groq,together;novita:wish"}, "Left out were novita (wish)."),
         ({"tags": {"env": "prod"}}, "tagged env=prod"),
         ({"duration_ms": 2345, "first_content_ms": 340}, "done after 2.3 s, first content at 340 ms"),
     ],
@@ -46,7 +48,7 @@ def test_every_end_can_be_said(fields: dict[str, Any], words: str) -> None:
     one = entry(1, **fields)
     told = story_words(Story(one, "search", [one], None).as_json(provider_costs=True))
     assert words in told
-    assert "is not kept on this host" in told
+    assert "No more is kept on this host" in told
 
 
 def test_what_has_only_begun_can_be_said() -> None:
@@ -56,5 +58,7 @@ def test_what_has_only_begun_can_be_said() -> None:
 
 
 def test_a_replay_says_what_differs() -> None:
-    assert "the same: a, then b" in replay_words({"same": True, "kept": ["a", "b"], "order": ["a", "b"]})
-    assert "it was a, and is nobody" in replay_words({"same": False, "kept": ["a"], "order": []})
+    both, nobody = route_view("a,b"), route_view(";a:wish,b:cooling")
+    assert "the same: a, then b." in replay_words({"same": True, "kept": both, "again": both})
+    told = replay_words({"same": False, "kept": both, "again": nobody})
+    assert "it was a, then b; it is nobody, without a (wish), b (cooling)." in told
