@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +22,8 @@ from tests.journeys.test_leaving import hanging_on
 from tests.store.redis_server import RedisServer
 
 TIMES: Final = 1 << 45
+INSIST_S: Final = 5.0
+NOT_KEPT: Final = "idempotency_answer_not_kept"
 PRICE_NANO_USD: Final = 5 * 1_000 + 16 * 2_000
 _numbers = count()
 
@@ -53,6 +56,7 @@ def standing(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     with FaultProvider() as provider:
         table = table_of({"first": provider.base_url, "second": provider.base_url})
         with running(tmp_path_factory.mktemp("shop"), table, workers=2, environ=environ) as gateway:
+            gateway.key()  # before several callers ask for it at once
             yield Shop(gateway, provider, redis)
     if redis is not None:
         redis.stop()
@@ -167,7 +171,7 @@ def test_an_answer_too_long_to_be_kept_is_not_charged_twice(shop: Shop, key: str
 
     assert first.status_code == 200
     assert len(first.content) > 1 << 20
-    assert code_of(again) == (409, "idempotency_answer_not_kept")
+    assert code_of(again) == (409, NOT_KEPT)
     assert again.headers["x-should-retry"] == "false"
     assert first.headers["inference-id"] in again.json()["error"]["message"]
     assert shop.provider.requests == 1
@@ -221,6 +225,41 @@ def test_a_worker_that_died_leaves_no_key_locked(shop: Shop, key: str) -> None:
     assert shop.provider.requests == 2
 
 
+def test_each_key_is_charged_once_whoever_dies(shop: Shop, key: str) -> None:
+    """Workers are killed while callers insist on an answer, each key from two of them."""
+    shop.provider.next(*["slow-ttft-60ms"] * 1000)
+    keys = [f"{key}-{n}" for n in range(30)]
+
+    def insist(one: str) -> bytes | None:
+        """The answer. None: its worker died in the millisecond in which only the lease can tell that it did."""
+        end_s = time.monotonic() + INSIST_S
+        while time.monotonic() < end_s:
+            answer = _asked(shop, one, headers={"x-gateway-tags": f"order={one}"})
+            if answer is not None and answer.status_code == 200:
+                return answer.content
+        return None
+
+    with ThreadPoolExecutor(6) as callers:
+        asking = {one: [callers.submit(insist, one) for _ in range(2)] for one in keys}
+        for asked in (10, 20):
+            until(lambda asked=asked: shop.provider.requests >= asked, "requests upstream")  # type: ignore[misc]
+            os.kill(shop.gateway.worker_pids()[0], signal.SIGKILL)
+
+    heard = {one: {caller.result() for caller in asking[one]} - {None} for one in keys}
+    answered = {one for one in keys if heard[one]}
+    assert len(answered) >= len(keys) - 2
+    assert [one for one in answered if len(heard[one]) > 1] == []
+    until(lambda: answered <= {*_paid_for(shop, key)}, "every charge in the ledger")
+    assert set(_paid_for(shop, key).values()) == {1}
+
+
+def _paid_for(shop: Shop, key: str) -> Counter[str]:
+    """How many charges there are of each request that began with this key, by its tag."""
+    entries = shop.gateway.with_store(lambda store: store.entries(from_ms=0, to_ms=TIMES))
+    orders = (entry.tags["order"] for entry in entries if entry.answered and "order" in entry.tags)
+    return Counter(order for order in orders if order.startswith(f"{key}-"))
+
+
 def test_without_the_store_nobody_is_charged_twice(shop: Shop, key: str) -> None:
     if shop.redis is None:
         pytest.skip("a file does not go away")
@@ -256,9 +295,9 @@ def _unless_away(answer: httpx.Response) -> httpx.Response | None:
     return answer if answer.status_code != 502 else None
 
 
-def _asked(shop: Shop, key: str) -> httpx.Response | None:
+def _asked(shop: Shop, key: str, **fields: Any) -> httpx.Response | None:
     """None while no worker takes connections, or one dies with the question."""
     try:
-        return shop.ask(key)
+        return shop.ask(key, **fields)
     except httpx.TransportError:
         return None
