@@ -17,12 +17,12 @@ from typing import Final, NoReturn
 
 from gateway.config.catalog import Offer
 from gateway.errors import BudgetExceeded, LedgerUnavailable, RateLimited
+from gateway.grace import UNKNOWN, Grace
 from gateway.money import format_usd
-from gateway.periods import budget_window
-from gateway.records import Admission, Admit, BudgetTaken, Refusal, Scope
+from gateway.records import Admission, Admit, Refusal, Scope
 from gateway.routing.pricing import OUTPUT_TOKENS_MIN, affordable_tokens, hold_nano_usd, output_cap_tokens
 from gateway.store.base import Store, StoreAway
-from gateway.tenants import Budget, Limits, Principal
+from gateway.tenants import Principal
 
 LEASE_SLACK_S: Final = 60.0
 """A hold outlives its request's deadline by this."""
@@ -76,6 +76,7 @@ class Admissions:
         self._renewing: asyncio.Task[None] | None = None
         self._slots: dict[tuple[str, str], set[str]] = {}
         self._running: dict[str, Admit] = {}
+        self.grace = Grace()
         self._open = asyncio.Event()
         self._open.set()
 
@@ -90,9 +91,9 @@ class Admissions:
                 answer = await self._answer(wanted, scopes, hold)
             except StoreAway as error:
                 return self._without_store(wanted, strict, error)
+            self.grace.read(wanted.principal.billed.id, scopes, answer.remaining)
             if isinstance(answer, Admission):
-                self._running[wanted.inference_id] = _question(wanted, scopes, hold, _now_ms())
-                self._remember_slots(wanted, scopes)
+                self._remember(wanted, scopes, hold)
                 own_cap = cap if strict and wanted.max_tokens is None else None
                 return Granted(
                     hold if strict else None, own_cap, headers=limit_headers(wanted.principal, scopes, answer)
@@ -117,9 +118,10 @@ class Admissions:
         """Whether an exception of `ask` means that the store surely holds nothing for the request."""
         return isinstance(error, BudgetExceeded | RateLimited)
 
-    def forget(self, team_id: str, key_id: str, inference_id: str) -> None:
+    def forget(self, team_id: str, key_id: str, inference_id: str, charged_nano_usd: int = 0) -> None:
         """The request has ended: nothing is held for it again, and its slots are not renewed any more."""
         self._running.pop(inference_id, None)
+        self.grace.end(inference_id, charged_nano_usd)
         for place in ((team_id, "team"), (team_id, f"key:{key_id}")):
             held = self._slots.get(place)
             if held is not None:
@@ -142,7 +144,9 @@ class Admissions:
     def resume(self) -> None:
         self._open.set()
 
-    def _remember_slots(self, wanted: Wanted, scopes: Sequence[Scope]) -> None:
+    def _remember(self, wanted: Wanted, scopes: tuple[Scope, ...], hold: int) -> None:
+        """Of a request that runs from now on: what to hold again, and which slots to renew."""
+        self._running[wanted.inference_id] = _question(wanted, scopes, hold, _now_ms())
         for scope in scopes:
             if scope.concurrency is not None:
                 place = (wanted.principal.billed.id, scope.id)
@@ -211,49 +215,48 @@ class Admissions:
                 future.set_result(answer)
 
     def _without_store(self, wanted: Wanted, strict: bool, error: StoreAway) -> Granted:
-        choice = wanted.principal.billed.when_store_down or ("deny" if strict else "allow-bounded")
-        if choice == "allow" or (choice == "allow-bounded" and not strict):
+        """What the team has chosen for now; by default a strict budget denies, and all else goes on within bounds."""
+        team = wanted.principal.billed
+        choice = team.when_store_down or ("deny" if strict else "allow-bounded")
+        if choice == "allow":
             return Granted(away=True)
+        retry_after_s, more = AWAY_RETRY_S, ""
+        if choice == "allow-bounded":
+            granted = self._within_share(wanted, strict)
+            if isinstance(granted, Granted):
+                return granted
+            retry_after_s = max(retry_after_s, granted.retry_after_s)
+            what = "is not known" if granted.reason == UNKNOWN else f"does not cover this request ({granted.reason})"
+            more = f" What was left of it {what}."
         raise LedgerUnavailable(
-            f"The budget of team '{wanted.principal.billed.name}' cannot be checked now: {error.reason}.",
-            retry_after_s=AWAY_RETRY_S,
+            f"The budget or limit of team '{team.name}' cannot be checked now: {error.reason}.{more}",
+            retry_after_s=retry_after_s,
         ) from error
 
-
-def scopes_of(principal: Principal, day: str, timezone: str) -> tuple[Scope, ...]:
-    """The billed team and the key, as far as they have a budget or limits."""
-    found = []
-    for scope_id, budget, limits in (
-        ("team", principal.billed.budget, principal.billed.limits),
-        (f"key:{principal.key.id}", principal.key.budget, principal.key.limits),
-    ):
-        if budget is not None or limits:
-            found.append(_scope(scope_id, budget, limits, day, timezone))
-    return tuple(found)
-
-
-def budgets_taken(scopes: Sequence[Scope]) -> tuple[BudgetTaken, ...]:
-    """What an admitted request will count against."""
-    return tuple(
-        BudgetTaken(scope.id, scope.budget_window, scope.budget_nano_usd, scope.strict, scope.warn_at)
-        for scope in scopes
-        if scope.budget_nano_usd is not None
-    )
-
-
-def _scope(scope_id: str, budget: Budget | None, limits: Limits, day: str, timezone: str) -> Scope:
-    window, resets_at_ms = ("", None) if budget is None else budget_window(budget.period, day, timezone)
-    return Scope(
-        id=scope_id,
-        budget_nano_usd=None if budget is None else budget.nano_usd,
-        budget_window=window,
-        budget_resets_at_ms=resets_at_ms,
-        strict=budget is None or budget.enforce == "strict",
-        warn_at=() if budget is None else budget.warn_at,
-        requests_per_minute=limits.requests_per_minute,
-        tokens_per_minute=limits.tokens_per_minute,
-        concurrency=limits.concurrency,
-    )
+    def _within_share(self, wanted: Wanted, strict: bool) -> Granted | Refusal:
+        """Room in this worker's share. Every budget is held to as a strict one is: the worst case must fit."""
+        scopes, team_id = wanted.scopes, wanted.principal.billed.id
+        has_budget = any(scope.budget_nano_usd is not None for scope in scopes)
+        running = {scope.id: len(self._slots.get((team_id, scope.id), ())) for scope in scopes}
+        cap = _first_cap(wanted, has_budget)
+        while True:
+            hold = _hold(wanted, has_budget, cap)
+            refusal = self.grace.take(
+                wanted.inference_id,
+                team_id,
+                scopes,
+                hold_nano_usd=hold,
+                tokens=_question(wanted, scopes, hold, 0).tokens,
+                running=running,
+            )
+            if refusal is None:
+                self._remember(wanted, scopes, hold)
+                own_cap = cap if has_budget and wanted.max_tokens is None else None
+                return Granted(hold if strict else None, own_cap, away=True)
+            smaller = _smaller_cap(wanted, scopes, refusal, cap) if has_budget else None
+            if smaller is None:
+                return refusal
+            cap = smaller
 
 
 def _first_cap(wanted: Wanted, strict: bool) -> int | None:

@@ -38,6 +38,7 @@ from gateway.journal_watch import JournalWatch
 from gateway.log import Forward, Log
 from gateway.metering import Meter
 from gateway.metrics import Metrics
+from gateway.presence import Presence
 from gateway.records import Attempt
 from gateway.reports import Reports
 from gateway.retirement import Kept, Retirement
@@ -147,6 +148,8 @@ class Application:
             settings.keep_journal_h * 3600.0, settings.keep_journal_gib << 30, settings.keep_archive_d * 86_400.0
         )
         retirement = Retirement(settings.state_dir / JOURNAL_FOLDER, lambda: self._adoption.writers, kept)
+        presence = Presence(self._journal.instance, self._store, self._meter.admissions, self._metrics)
+        self.readiness.facts["store_away"] = lambda: presence.away
         self._background = [
             asyncio.ensure_future(work)
             for work in (
@@ -154,6 +157,7 @@ class Application:
                 rollbacks.run(),
                 retirement.run(),
                 Janitor(self._store).run(),
+                presence.run(),
                 JournalWatch(self._metrics, self._shipper, self._adoption).run(),
                 self._watch.run(self._use_catalog, self._reload_failed),
             )

@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from gateway.admission import Admissions, Granted, Wanted, budgets_taken, scopes_of
+from gateway.admission import Admissions, Granted, Wanted
 from gateway.config.catalog import Offer
 from gateway.errors import LedgerUnavailable
 from gateway.journal.entries import Head, Intent, Part, Refused, Sent
@@ -26,6 +26,7 @@ from gateway.opening import Opening
 from gateway.outcomes import CLIENT_GONE, Outcome, answered, closed_entry, gave_up
 from gateway.periods import Hour, Periods
 from gateway.routing.pricing import Estimator, is_plausible, price_taken
+from gateway.scopes import budgets_taken, scopes_of
 from gateway.store.base import Store
 from gateway.store.shipper import Shipper
 from providers.wire import ProviderFailure, Usage
@@ -365,7 +366,8 @@ class Bill:
         self._uncount()
         if self._granted is not None:
             # Now, and not when the caller has heard it all: what is closed must never be held again.
-            self._meter.admissions.forget(self._intent.team_id, self._intent.key_id, self.inference_id)
+            charged = self._pending.charge_nano_usd or 0
+            self._meter.admissions.forget(self._intent.team_id, self._intent.key_id, self.inference_id, charged)
 
     def _close_attempt(self, outcome: Outcome, following: Sent | None, *, last: bool, failed: bool) -> None:
         journal = self._meter.journal

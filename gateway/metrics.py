@@ -106,6 +106,12 @@ class Metrics:
             ["provider", "token_class"],
             registry=r,
         )
+        self.store_away = Gauge(
+            "gateway_store_away",
+            "Workers that cannot ask the store now.",
+            registry=r,
+            multiprocess_mode="livesum",
+        )
         self.budget_overrun = Counter(
             "gateway_budget_overrun_nano_usd_total",
             "Spent past a strict budget, by cause: store_away, late_journal or store_lost.",

@@ -249,8 +249,8 @@ class Admit:
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """Granted. `remaining` gives, per scope id, what is left: `budget_nano_usd`, `requests`, `tokens`, and when the
-    windows reset: `reset_requests_s`, `reset_tokens_s`."""
+    """Granted. `remaining` gives, per scope id, what is left: `budget_nano_usd`, `requests`, `tokens`, `slots`, and
+    when the windows reset: `reset_requests_s`, `reset_tokens_s`."""
 
     inference_id: str
     now_ms: int

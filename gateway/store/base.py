@@ -14,6 +14,8 @@ from gateway.records import Admission, Admit, ClosedEntry, Crossing, Refusal, Ru
 from gateway.tenants import Key, Team
 
 STALE_AFTER_MS: Final = 35 * 86_400_000
+WORKER_GONE_MS: Final = 15_000
+"""A worker that was not heard of for so long does not count as alive."""
 """Where a journal's watermark is missing and its entries are older than this, it cannot be told whether they were
 counted before."""
 ANSWER_KEPT_S: Final = 86_400
@@ -174,6 +176,10 @@ class Ledger(Protocol):
 
     async def watermarks(self, instance: str, team_ids: Iterable[str]) -> dict[str, int]:
         """The last sequence applied, per team; a team without one is left out."""
+        ...
+
+    async def count_workers(self, instance: str) -> int:
+        """Notes that this worker lives; how many do, all hosts together. One that died counts for a while yet."""
         ...
 
     async def crossings(self, instance: str, team_ids: Iterable[str]) -> list[Crossing]:

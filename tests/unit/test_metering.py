@@ -373,24 +373,77 @@ def test_a_budget_that_is_nearly_spent_says_so(tmp_path: Path) -> None:
     in_house(tmp_path, act)
 
 
-def test_without_the_store_strict_budgets_are_refused_and_the_rest_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("limits", "choice", "expected"),
+    [
+        ({"budget": Budget(10**12)}, None, "refused"),
+        ({"budget": Budget(10**12)}, "deny", "refused"),
+        ({"budget": Budget(10**12)}, "allow-bounded", "bounded"),
+        ({"budget": Budget(10**12)}, "allow", "free"),
+        ({"budget": Budget(10**12, enforce="soft")}, None, "bounded"),
+        ({"budget": Budget(10**12, enforce="soft")}, "deny", "refused"),
+        ({"budget": Budget(10**12, enforce="soft")}, "allow", "free"),
+        ({"limits": Limits(requests_per_minute=4)}, None, "bounded"),
+        ({"limits": Limits(tokens_per_minute=4_000)}, None, "bounded"),
+        ({"limits": Limits(concurrency=4)}, None, "bounded"),
+        ({"limits": Limits(concurrency=4)}, "deny", "refused"),
+        ({"limits": Limits(concurrency=4)}, "allow", "free"),
+        ({}, "deny", "unasked"),
+    ],
+)
+def test_without_the_store_a_team_goes_on_as_it_has_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: dict[str, object], choice: str | None, expected: str
 ) -> None:
+    """By default strict budgets are refused, and the rest goes on within what was left; a team may choose."""
+
+    async def goes_on(house: House, team: Principal) -> bool:
+        try:
+            bill = await house.meter.open(opening(team))
+        except LedgerUnavailable:
+            return False
+        bill.sent(offer())
+        bill.head(200, "up")
+        win(bill)
+        (use,) = [one for one in house.closed() if one.inference_id == bill.inference_id]
+        assert use.away is (expected != "unasked")
+        return True
+
     async def act(house: House) -> None:
         async def away(*_: object) -> None:
             raise StoreAway("Redis does not answer")
 
-        monkeypatch.setattr(house.store, "admit", away)
-        strict = limited(budget=Budget(10**12))
-        with pytest.raises(LedgerUnavailable) as refused:
-            await house.meter.open(opening(strict))
-        assert refused.value.retry_after_s
-        await house.meter.open(opening(limited(limits=Limits(requests_per_minute=1))))
-        await house.meter.open(opening(limited(budget=Budget(10**12), when_store_down="allow")))
-        with pytest.raises(LedgerUnavailable):
-            await house.meter.open(opening(limited(limits=Limits(concurrency=1), when_store_down="deny")))
+        team = limited(**limits, when_store_down=choice)
+        with monkeypatch.context() as patched:
+            patched.setattr(house.store, "admit", away)
+            unread = await goes_on(house, team)
+        assert unread is (expected in ("free", "unasked"))
+        before = await house.meter.open(opening(team))
+        with monkeypatch.context() as patched:
+            patched.setattr(house.store, "admit", away)
+            assert await goes_on(house, team) is (expected != "refused")
+        await before.close(failed=True)
         # The store may have held something before it went: the refused ones are closed, so that it ends.
-        assert [(one.kind, one.number, one.last) for one in house.closed()] == [("void", 0, True)] * 2
+        assert {(one.kind, one.number, one.last) for one in house.closed() if not one.answered} == {("void", 0, True)}
+
+    in_house(tmp_path, act)
+
+
+def test_without_the_store_a_soft_budget_ends_at_what_was_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def act(house: House) -> None:
+        async def away(*_: object) -> None:
+            raise StoreAway("Redis does not answer")
+
+        team = limited(budget=Budget(4_000_000, enforce="soft"))
+        await (await house.meter.open(opening(team))).close(failed=True)
+        monkeypatch.setattr(house.store, "admit", away)
+        bill = await house.meter.open(opening(team, max_tokens=None))
+        assert bill.max_tokens_set is not None  # what it may cost at most fits into what was left
+        with pytest.raises(LedgerUnavailable, match=r"does not cover this request \(budget\)"):
+            await house.meter.open(opening(team, max_tokens=None))
+        bill.sent(offer())
+        bill.head(200, "up")
+        win(bill)
+        await house.meter.open(opening(team, max_tokens=None))  # and what it did not cost is there again
 
     in_house(tmp_path, act)
 

@@ -52,6 +52,7 @@ local function remaining()
       left.tokens = math.max(0, scope.tokens - used(scope.rate[3]))
       left.reset_tokens_s = reset_s(scope.rate[3], scope.rate[1])
     end
+    if scope.slots then left.slots = math.max(0, scope.slots - redis.call('ZCARD', scope.slots_key)) end
     left.scope = i
     all[i] = left
   end

@@ -12,7 +12,7 @@ from gateway.ids import milliseconds_of
 from gateway.journal.entries import pack_closed
 from gateway.periods import windows_of
 from gateway.records import Admission, Admit, ClosedEntry, Crossing, Refusal, Run, Scope, Settled
-from gateway.store.base import STALE_AFTER_MS
+from gateway.store.base import STALE_AFTER_MS, WORKER_GONE_MS
 from gateway.store.fold import OTHER_VALUE, TAG_VALUES_MAX, Cell, RunSums, sum_run
 from gateway.store.redis.connect import Link
 from gateway.store.redis.names import TeamNames, TenantNames
@@ -35,6 +35,7 @@ KEPT_S: Final = {"watermark": 400 * DAY_S, "hour": 36 * DAY_S, "day": 400 * DAY_
 ADMIT: Final = load_script("admit", with_common=True)
 RENEW: Final = load_script("renew")
 SETTLE: Final = load_script("settle", with_common=True)
+COUNT_WORKERS: Final = load_script("count_workers", with_common=True)
 SWEEP: Final = load_script("sweep", with_common=True)
 
 _pack = msgspec.msgpack.Encoder().encode
@@ -93,6 +94,11 @@ class RedisLedger:
 
         found = await self._link.call(read)
         return {team_id: int(seq) for team_id, seq in zip(asked, found, strict=True) if seq is not None}
+
+    async def count_workers(self, instance: str) -> int:
+        keys = [TenantNames(self._prefix).workers]
+        count: int = await self._settling.start(COUNT_WORKERS, keys, instance, str(WORKER_GONE_MS))
+        return count
 
     async def crossings(self, instance: str, team_ids: Iterable[str]) -> list[Crossing]:
         asked = list(team_ids)

@@ -140,6 +140,11 @@ class TenantNames:
         return self._key("used")
 
     @property
+    def workers(self) -> str:
+        """Sorted set: instances of workers by when they were last heard of, Unix ms."""
+        return self._key("workers")
+
+    @property
     def sweep(self) -> str:
         """String: there while somebody has just cleared away expired holds."""
         return self._key("sweep")

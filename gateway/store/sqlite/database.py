@@ -70,7 +70,10 @@ CREATE TABLE crossing (team_id TEXT, mark TEXT, instance TEXT NOT NULL, noted IN
     PRIMARY KEY (team_id, mark)) WITHOUT ROWID;
 CREATE INDEX crossing_untold ON crossing (team_id, instance) WHERE NOT noted;
 """
-SCHEMAS: Final = (_FIRST, _EXPIRED, _ANSWERS, _CROSSINGS)
+_WORKERS: Final = """
+CREATE TABLE worker (instance TEXT PRIMARY KEY, at_ms INTEGER NOT NULL) WITHOUT ROWID;
+"""
+SCHEMAS: Final = (_FIRST, _EXPIRED, _ANSWERS, _CROSSINGS, _WORKERS)
 """What each format of the file has that the one before has not."""
 
 

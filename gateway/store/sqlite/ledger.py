@@ -13,7 +13,7 @@ from gateway.ids import milliseconds_of
 from gateway.journal.entries import pack_closed
 from gateway.periods import windows_of
 from gateway.records import METRICS, Admission, Admit, ClosedEntry, Crossing, Refusal, Run, Scope, Settled
-from gateway.store.base import STALE_AFTER_MS
+from gateway.store.base import STALE_AFTER_MS, WORKER_GONE_MS
 from gateway.store.fold import OTHER_VALUE, TAG_VALUES_MAX, Cell, Ended, sum_run
 from gateway.store.rates import RateWindow, reset_s, used, wait_s
 from gateway.store.sqlite.crossings import note, note_reached, unnoted
@@ -57,6 +57,9 @@ class SqliteLedger:
 
     async def watermarks(self, instance: str, team_ids: Iterable[str]) -> dict[str, int]:
         return await self._database.call(_watermarks, instance, list(team_ids))
+
+    async def count_workers(self, instance: str) -> int:
+        return await self._database.call(_count_workers, instance)
 
     async def crossings(self, instance: str, team_ids: Iterable[str]) -> list[Crossing]:
         return await self._database.call(unnoted, instance, list(team_ids))
@@ -146,6 +149,8 @@ def _remaining(connection: sqlite3.Connection, team_id: str, scope: Scope, rate:
     if scope.tokens_per_minute is not None:
         left["tokens"] = max(0, scope.tokens_per_minute - used(rate.tokens))
         left["reset_tokens_s"] = reset_s(rate.tokens, rate.second)
+    if scope.concurrency is not None:
+        left["slots"] = max(0, scope.concurrency - _slots(connection, team_id, scope.id, _now_ms()))
     return left
 
 
@@ -322,6 +327,14 @@ def _renew(connection: sqlite3.Connection, team_id: str, scope_id: str, inferenc
         "UPDATE slot SET lease_end_ms = ? WHERE team_id = ? AND scope = ? AND inference_id = ?",
         [(until_ms, team_id, scope_id, inference_id) for inference_id in inference_ids],
     )
+
+
+def _count_workers(connection: sqlite3.Connection, instance: str) -> int:
+    now_ms = _now_ms()
+    connection.execute("INSERT OR REPLACE INTO worker VALUES (?, ?)", (instance, now_ms))
+    connection.execute("DELETE FROM worker WHERE at_ms < ?", (now_ms - WORKER_GONE_MS,))
+    row = connection.execute("SELECT count(*) FROM worker").fetchone()
+    return int(row[0])
 
 
 def _watermarks(connection: sqlite3.Connection, instance: str, team_ids: list[str]) -> dict[str, int]:
