@@ -60,6 +60,7 @@ class Walk:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     attempts: list[Attempt] = field(default_factory=list, init=False)
     last_failure: ProviderFailure | None = field(default=None, init=False)
+    _asked: int = field(default=0, init=False)
 
     async def first_success(self, once: TryOnce[T]) -> T:
         """The first answer of the plan's candidates.
@@ -68,13 +69,21 @@ class Walk:
         list of attempts. ClientGone where the caller left between two attempts.
         """
         self.retry_budget.request(time.monotonic())
+        return await self._walk(self.entered, list(self.plan.candidates), once)
+
+    async def go_on(self, once: TryOnce[T], can: Callable[[Offer], bool]) -> T:
+        """After an answer that broke off half way: the first of those who can go on from it and were not asked yet.
+        Raises as `first_success`."""
+        tried = {(one.provider, one.provider_model) for one in self.attempts}
+        rest = (one for one in self.plan.candidates if (one.offer.provider.name, one.offer.provider_model) not in tried)
+        waiting = [one for one in rest if can(one.offer)]
+        return await self._walk(await self._next(waiting), waiting, once)
+
+    async def _walk(self, candidate: Candidate | None, waiting: list[Candidate], once: TryOnce[T]) -> T:
         larger_than: int | None = None
-        waiting = list(self.plan.candidates)
-        asked = 0
-        candidate: Candidate | None = self.entered
         while candidate is not None:
             waiting.remove(candidate)
-            asked += 1
+            self._asked += 1
             offer = candidate.offer
             try:
                 return await self._ask(candidate, once, is_last=not waiting)
@@ -86,14 +95,14 @@ class Walk:
                     larger_than = max(larger_than or 0, offer.context_length or 0)
             if larger_than is not None:
                 waiting = [other for other in waiting if (other.offer.context_length or 0) > larger_than]
-            candidate = await self._next(waiting, asked)
+            candidate = await self._next(waiting)
         raise self._all_failed(larger_than is not None)
 
-    async def _next(self, waiting: list[Candidate], asked: int) -> Candidate | None:
+    async def _next(self, waiting: list[Candidate]) -> Candidate | None:
         """Begins with one more candidate; None where none may be asked. Those who asked for silence since the plan was
         made leave `waiting`."""
         waiting[:] = [one for one in waiting if self.book.look(one.offer, time.monotonic()).cooling_s <= 0]
-        if not waiting or not await self._may_go_on(asked):
+        if not waiting or not await self._may_go_on():
             return None
         return await self._begin(waiting)
 
@@ -115,13 +124,13 @@ class Walk:
         self.book.on_room(name)
         return None
 
-    async def _may_go_on(self, asked: int) -> bool:
-        """Whether one more candidate may be asked after this many."""
+    async def _may_go_on(self) -> bool:
+        """Whether one more candidate may be asked."""
         if len(self.attempts) >= self.routing.attempts or time.monotonic() >= self.deadline_s:
             return False
         if await self.gone():
             raise ClientGone
-        if asked >= 2:  # the first move is free
+        if self._asked >= 2:  # the first move is free
             now_s = time.monotonic()
             if not self.retry_budget.allows(now_s):
                 return False

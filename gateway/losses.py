@@ -22,8 +22,8 @@ from gateway.store.fold import counters_of
 
 CAUSES: Final = ("overrun", "failed", "abandoned", "worker_died", "not_itemised")
 """`overrun`: billed above what was held for a strict budget; `failed`: attempts that failed after the provider had
-begun to answer; `abandoned`: the caller left; `worker_died`: our process ended; `not_itemised`: the entries are no
-longer kept, so only the sum is known."""
+begun to answer, and what another read again to go on from one; `abandoned`: the caller left; `worker_died`: our process
+ended; `not_itemised`: the entries are no longer kept, so only the sum is known."""
 COUNTS: Final = ("unknown_attempts", "lost_entries", "unpriced_requests")
 """What has no amount: attempts whose usage nobody knows, holes in journals, answers without a known price."""
 _CAUSE_OF: Final = {CLIENT_GONE: "abandoned", "worker_died": "worker_died"}

@@ -101,6 +101,8 @@ class Bill:
     """One request's. Calls come in the order open, (sent, head, part…, failed | won)…, close."""
 
     __slots__ = (
+        "_before",
+        "_charged_nano_usd",
         "_closed_seq",
         "_context_length",
         "_counted",
@@ -143,6 +145,8 @@ class Bill:
         )
         self._intent_written = False
         self._counted = False
+        self._before = 0  # tokens of the text that the attempt under way goes on from
+        self._charged_nano_usd = 0
         self._granted: Granted | None = None
         self._sent: Sent | None = None
         self._context_length: int | None = None
@@ -201,8 +205,9 @@ class Bill:
             self._intent = intent.holding(self._granted.charge_max_nano_usd, away=self._granted.away)
             self._intent_written = False
 
-    def sent(self, offer: Offer) -> int:
+    def sent(self, offer: Offer, *, goes_on: bool = False) -> int:
         """Before the first byte to a provider: writes that it happens, and returns the attempt's number (1, 2, …).
+        `goes_on`: from an answer that broke, whose prompt is charged.
 
         Raises LedgerUnavailable where it cannot be written; then nothing may be sent.
         """
@@ -214,6 +219,8 @@ class Bill:
             offer.provider_model,
             self._meter.now_ms(),
             price_taken(offer, self._intent.day),
+            charged_for="completion" if goes_on else "all",
+            charged_nano_usd=self._charged_nano_usd,
         )
         if self._pending is not None:
             self._close_attempt(self._pending, sent, last=False, failed=False)
@@ -277,11 +284,13 @@ class Bill:
         status: int = 200,
         broken: str | None = None,
         dropped: tuple[str, ...] = (),
-        charged_for: str = "all",
+        nothing_sent: bool = False,
+        to_go_on: bool = False,
     ) -> Usage:
         """The attempt answered, wholly or (`broken`: the failure's kind, or `client_gone`) in part. When this returns,
-        with what was booked, the entry is in the journal's file. Raises LedgerUnavailable where it cannot be written;
-        `close` tries again.
+        with what was booked, the entry is in the journal's file; but where somebody is `to_go_on` from it, it waits for
+        who that is. With `nothing_sent` the caller got nothing of the text. Raises LedgerUnavailable where it cannot be
+        written; `close` tries again.
         """
         meter, opening = self._meter, self._opening
         sent = self._current()
@@ -289,7 +298,7 @@ class Bill:
             log.warning("implausible usage of %s from %s: %s", opening.hub_model, sent.provider, usage)
             meter.implausible_usages += 1
             usage = None
-        if usage is not None and broken is None and not opening.images:
+        if usage is not None and broken is None and not opening.images and sent.charged_for == "all":
             meter.estimator.learn(
                 opening.hub_model, prompt_bytes=opening.prompt_bytes, text_chars=text_chars, usage=usage
             )
@@ -308,11 +317,16 @@ class Bill:
             duration_ms=duration_ms,
             first_content_ms=first_content_ms,
             dropped=dropped,
-            charged_for=charged_for,
+            charged_for="prompt" if nothing_sent and sent.charged_for == "all" else sent.charged_for,
+            charged_nano_usd=sent.charged_nano_usd,
         )
         if sent.price is None:
             meter.unpriced_requests += 1
-        self._close_last(failed=broken not in (None, CLIENT_GONE))
+        if to_go_on:
+            self._charged_nano_usd += self._pending.charge_nano_usd or 0
+            self._before += booked.completion_tokens
+        else:
+            self._close_last(failed=broken not in (None, CLIENT_GONE))
         return booked
 
     def waive(self) -> None:
@@ -423,7 +437,7 @@ class Bill:
 
     def _estimate(self, text_chars: int) -> Usage:
         tokens = self._meter.estimator.completion_tokens(self._intent.hub_model, text_chars)
-        return Usage(self._intent.prompt_tokens, tokens)
+        return Usage(self._intent.prompt_tokens + self._before, tokens)
 
     def _is_plausible(self, usage: Usage) -> bool:
         cap = self._opening.max_tokens or self.max_tokens_set

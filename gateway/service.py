@@ -10,7 +10,6 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -18,13 +17,13 @@ from zoneinfo import ZoneInfo
 
 from gateway.ask import Ask
 from gateway.config.catalog import Catalog, Offer
-from gateway.errors import Forbidden, GatewayError, LedgerUnavailable
+from gateway.continuation import Continuation, can_go_on, may_go_on
+from gateway.errors import Forbidden, GatewayError
 from gateway.exchange import Answer, Exchange, LiveStream
 from gateway.failover import ClientGone, Walk, attempts_header, begin_first
 from gateway.metering import Bill, Meter
 from gateway.metrics import Metrics
 from gateway.opening import Opening
-from gateway.outcomes import CLIENT_GONE
 from gateway.places import Caller, Guest, Places
 from gateway.records import Attempt, attempt_id
 from gateway.routing.candidate import Candidate
@@ -33,6 +32,7 @@ from gateway.routing.naming import resolve
 from gateway.routing.offerings import Offerings
 from gateway.routing.plan import Plan, make_plan, refusal
 from gateway.routing.retry_budget import RetryBudget
+from gateway.served import Completed, Streamed, book_left
 from gateway.tenants import Principal
 from gateway.whole import KeptBack
 from providers.wire import (
@@ -67,95 +67,8 @@ class Call(Value, frozen=True):
     """When all of it was here, monotonic seconds: its deadline counts from then."""
     whole: bool = False
     """A stream is kept back until its provider has finished it."""
-
-
-class Served:
-    """What is common to a whole answer and a stream: who answered, and after which attempts."""
-
-    __slots__ = ("attempts", "bill", "dropped", "offer", "plan")
-
-    def __init__(self, plan: Plan, bill: Bill, attempts: list[Attempt], offer: Offer, dropped: tuple[str, ...]) -> None:
-        self.plan = plan
-        self.bill = bill
-        self.attempts = attempts
-        self.offer = offer
-        self.dropped = dropped
-
-    def headers(self) -> list[tuple[bytes, bytes]]:
-        """`x-inference-provider` and its kin."""
-        headers = [
-            (b"x-inference-provider", self.offer.provider.name.encode()),
-            (b"x-gateway-attempts", attempts_header(self.attempts).encode()),
-        ]
-        if self.dropped:
-            headers.append((b"x-gateway-dropped", ", ".join(self.dropped).encode()))
-        if self.bill.max_tokens_set is not None:
-            headers.append((b"x-gateway-max-tokens", b"%d; reason=budget" % self.bill.max_tokens_set))
-        headers.extend((name.encode(), value.encode()) for name, value in self.bill.limit_headers.items())
-        return headers
-
-
-class Completed(Served):
-    __slots__ = ("reply",)
-
-    def __init__(self, plan: Plan, bill: Bill, attempts: list[Attempt], answer: Answer) -> None:
-        super().__init__(plan, bill, attempts, answer.offer, answer.dropped)
-        self.reply: Reply = answer.reply
-
-
-class Streamed(Served):
-    """A live stream and its bill. Whoever relays it calls `settle` exactly before the last byte, or when it broke."""
-
-    __slots__ = ("_book", "_started_s", "live", "sent_chars", "settled")
-
-    def __init__(
-        self, plan: Plan, bill: Bill, attempts: list[Attempt], live: LiveStream, book: HealthBook, started_s: float
-    ) -> None:
-        super().__init__(plan, bill, attempts, live.offer, live.dropped)
-        self.live = live
-        self.settled = False
-        self.sent_chars = 0
-        self._book = book
-        self._started_s = started_s
-
-    def settle(self, *, text_chars: int, broken: str | None = None) -> Usage | None:
-        """Writes what the stream cost. `text_chars` is what the caller was sent; `broken` says why it did not end.
-
-        Raises LedgerUnavailable where it cannot be written.
-        """
-        if self.settled:
-            return None
-        self.settled = True
-        reader = self.live.reader
-        now_s = time.monotonic()
-        duration_ms = int((now_s - self._started_s) * 1000)
-        # Usage that came while the answer was not yet over counts only a part of it.
-        usage = reader.usage if broken is None or reader.finished else None
-        self._tell_health(usage, text_chars, broken, now_s, duration_ms)
-        self.bill.won(
-            usage=usage,
-            text_chars=text_chars,
-            upstream_id=reader.upstream_id,
-            reported_model=reader.reported_model,
-            duration_ms=duration_ms,
-            first_content_ms=int(self.live.first_content_ms or 0),
-            broken=broken,
-            dropped=self.dropped,
-        )
-        return usage
-
-    def _tell_health(
-        self, usage: Usage | None, text_chars: int, broken: str | None, now_s: float, duration_ms: int
-    ) -> None:
-        if broken == CLIENT_GONE:
-            self._book.abandon(self.offer)
-        elif broken is not None:
-            self._book.fail(self.offer, now_s, blames=True)
-        else:
-            first_ms = self.live.first_content_ms or 0.0
-            writing_s = max(0.001, duration_ms / 1000 - first_ms / 1000)
-            tokens = usage.completion_tokens if usage is not None else text_chars // 4
-            self._book.succeed(self.offer, now_s, first_content_ms=first_ms, tokens_per_s=tokens / writing_s)
+    goes_on: bool = False
+    """A stream that breaks is gone on from by another provider, where one can."""
 
 
 class Service:
@@ -272,24 +185,33 @@ class Service:
         except BaseException as error:
             if isinstance(error, GatewayError):
                 _name_attempts(error, walk)
-            elif bill.is_answering and await call.caller.gone():
-                # The provider is at work, and bills the prompt and what it has written; nothing of that was sent. What
-                # cannot be written now is left to `close`.
-                with suppress(LedgerUnavailable):
-                    bill.won(
-                        usage=None,
-                        text_chars=kept.text_chars,
-                        upstream_id=None,
-                        reported_model=None,
-                        duration_ms=int((time.monotonic() - started_s) * 1000),
-                        first_content_ms=None,
-                        broken=CLIENT_GONE,
-                        charged_for="prompt",
-                    )
+            elif await call.caller.gone():
+                book_left(bill, started_s, text_chars=kept.text_chars)
             await bill.close(failed=True)
             raise
         self._on_attempt(live.offer.provider.name, walk.attempts[-1])
-        return Streamed(plan, bill, walk.attempts, live, self.book, started_s)
+        streamed = Streamed(plan, bill, walk.attempts, live, self.book, started_s)
+        if call.goes_on and not call.whole and may_go_on(request):
+            streamed.continuation = self._continuation(call, request, bill, walk)
+        return streamed
+
+    def _continuation(self, call: Call, request: ChatRequest, bill: Bill, walk: Walk) -> Continuation:
+        """How a stream is gone on from, should it break."""
+
+        async def resume(ask_on: Callable[[Offer], ChatRequest]) -> LiveStream:
+            async def once(offer: Offer) -> LiveStream:
+                number = bill.sent(offer, goes_on=True)
+                live = await self._exchange.open_stream(
+                    offer, ask_on(offer), attempt_id(call.inference_id, number), walk.deadline_s, bill.head
+                )
+                self.book.answering(offer)
+                return live
+
+            live = await walk.go_on(once, can_go_on)
+            self._on_attempt(live.offer.provider.name, walk.attempts[-1])
+            return live
+
+        return Continuation(request, resume, walk.deadline_s)
 
     async def _open(self, call: Call) -> tuple[Plan, ChatRequest, Bill, Walk]:
         ask = call.ask
@@ -413,4 +335,4 @@ def _name_attempts(error: GatewayError, walk: Walk) -> None:
         error.headers = (*error.headers, ("x-inference-provider", walk.attempts[-1].provider))
 
 
-__all__ = ["Call", "ClientGone", "Completed", "Served", "Service", "Streamed"]
+__all__ = ["Call", "ClientGone", "Service"]

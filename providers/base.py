@@ -7,7 +7,7 @@ provider overrides the one in which it is odd, and mostly by an attribute. No I/
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Final, Protocol
+from typing import Any, ClassVar, Final, Protocol
 
 from providers.answers import openai_logprobs
 from providers.failures import ErrorBody, FailureRules, kind_of_error, read_failure
@@ -70,6 +70,9 @@ class Adapter(Protocol):
     """For every name of `FIELDS`."""
     refuses: ClassVar[Mapping[Feature, str]]
     """What this provider cannot do, each with a reason that a caller can read."""
+    prefill: ClassVar[Mapping[str, Any] | None]
+    """The fields that ask for the last message, the assistant's, to be gone on from instead of answered; None: no way
+    to ask is known. Whether a model can is for its row of the table to say."""
 
     def target(self, *, provider_model: str, hub_model: str, base_url: str, api_key: str | None) -> Target: ...
 
@@ -105,6 +108,7 @@ class OpenAICompatible:
     extras: ClassVar[frozenset[str]] = frozenset()
     max_tokens_name: ClassVar[str | None] = None
     """What the provider calls the limit of the answer; None: either name will do."""
+    prefill: ClassVar[Mapping[str, Any] | None] = None
     asks_for_usage: ClassVar[bool] = True
     """Whether `stream_options` may be sent. Without them the provider must report its usage unasked."""
     messages: ClassVar[MessageRules] = MessageRules()

@@ -5,6 +5,9 @@ Everything is forwarded, unknown fields too. What the server behind it can do is
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
 from providers.base import OpenAICompatible
 from providers.payload import MessageRules
 
@@ -13,3 +16,5 @@ class OpenAI(OpenAICompatible):
     """The dialect as it is."""
 
     messages = MessageRules(developer=True)
+    # As vLLM and SGLang have it; the first of the two must go for the second.
+    prefill: ClassVar[Mapping[str, Any] | None] = {"add_generation_prompt": False, "continue_final_message": True}

@@ -19,12 +19,13 @@ from gateway.log import Log
 from gateway.metrics import Metrics
 from gateway.outcomes import CLIENT_GONE
 from gateway.routing.naming import pin
-from gateway.service import Call, ClientGone, Completed, Served, Service, Streamed
+from gateway.served import Completed, Served, Streamed
+from gateway.service import Call, ClientGone, Service
 from gateway.store.base import Claim
 from gateway.tenants import Principal
 from gateway.web.auth import Authenticator
 from gateway.web.cors import Cors
-from gateway.web.delivery import is_whole
+from gateway.web.delivery import goes_on, is_whole
 from gateway.web.keep_alive import KeepAlive
 from gateway.web.request import (
     DIRECT,
@@ -192,8 +193,9 @@ class _Exchange:
             ask = replace(ask, tags=parse_tags(tags.decode("latin-1")))
         self._ask = ask
         watch = CallerWatch(self._receive)
-        whole = is_whole(headers, endpoint._service.catalog.routing)
-        call = Call(self._id, self._label, ask, principal, watch, time.monotonic(), whole)
+        routing = endpoint._service.catalog.routing
+        whole, on = is_whole(headers, routing), goes_on(headers, routing)
+        call = Call(self._id, self._label, ask, principal, watch, time.monotonic(), whole, on)
         if ask.request.stream:
             await self._stream(call, watch)
         elif IDEMPOTENCY_KEY in headers:
@@ -286,7 +288,7 @@ class _Exchange:
                 head = [*head, *streamed.headers()]
                 await self._send({"type": "http.response.start", "status": 200, "headers": head})
                 self._status = 200
-            async with asyncio.timeout(streamed.live.left_s + UNREAD_S):
+            async with asyncio.timeout(streamed.left_s + UNREAD_S):
                 # In a task of its own: each chunk then wakes six coroutines and not twelve, which are cold in any
                 # cache when hundreds of streams take turns.
                 await asyncio.ensure_future(self._relay(streamed, watch, wants_usage=call.ask.request.wants_usage))
@@ -310,8 +312,11 @@ class _Exchange:
         live, send, direct = streamed.live, self._send, self._direct
         sent_chars = 0
         deltas: list[Delta] = live.first
+        continuation = streamed.continuation
         try:
             while not live.ended:
+                if continuation is not None:
+                    deltas = continuation.pass_on(deltas)
                 out, chars = _events(deltas, wants_usage=wants_usage)
                 if out:
                     if direct is None or not direct.part(out):
@@ -319,7 +324,11 @@ class _Exchange:
                     sent_chars += chars
                     streamed.sent_chars = sent_chars
                     streamed.bill.part(sent_chars)
-                deltas = await live.read()
+                try:
+                    deltas = await live.read()
+                except ProviderFailure as failure:
+                    live = await streamed.go_on(failure)
+                    deltas, sent_chars = live.first, 0
         except ProviderFailure as failure:
             streamed.settle(text_chars=sent_chars, broken=failure.kind.value)
             live.close()
@@ -327,6 +336,8 @@ class _Exchange:
             await send({"type": "http.response.body", "body": event(error_body(_broken(streamed, failure)))})
             self._all_sent(watch)
             return
+        if continuation is not None:
+            deltas = continuation.pass_on(deltas)
         out, chars = _events(deltas, wants_usage=wants_usage)
         streamed.settle(text_chars=sent_chars + chars)
         await streamed.bill.close(failed=False)

@@ -65,6 +65,8 @@ Truth file: JSONL; a record is on disk (fsync) before the first byte of the answ
   rid       x-request-id as received;  key: first 16 hex digits of sha256(bearer token)
   model, fault, stream, n
   prompt_tokens               words of all text parts of the prompt
+  begun                       of them, those of an answer that was to be gone on from (vLLM's
+                              continue_final_message without add_generation_prompt)
   generated                   completion tokens made; one word is one token
   sent                        completion tokens handed to the kernel before the end
   usage                       the usage object that was sent whole, or null
@@ -276,6 +278,17 @@ class Answer:
             walk(self.req.get(key))
         return " ".join(out)
 
+    def words_begun(self) -> int:
+        """Where the last message is the assistant's and is to be gone on from, as vLLM is asked to:
+        how many words it has. The answer then says the words that follow."""
+        messages = self.req.get("messages")
+        last = messages[-1] if isinstance(messages, list) and messages else None
+        asked = (self.req.get("continue_final_message") is True
+                 and self.req.get("add_generation_prompt") is False)
+        if asked and isinstance(last, dict) and last.get("role") == "assistant":
+            return len(str(last.get("content")).split())
+        return 0
+
     def choose(self, model: str) -> str:
         up = self.up
         for key in (model, "*"):
@@ -311,7 +324,9 @@ class Answer:
         want = self.req.get("max_completion_tokens", self.req.get("max_tokens"))
         self.n = self.req.get("n") if isinstance(self.req.get("n"), int) else 1
         self.n = max(1, min(self.n, 16))
-        self.tokens = min(want, 100000) if isinstance(want, int) and want > 0 else up.args.tokens
+        self.begun = self.words_begun()
+        self.tokens = (min(want, 100000) if isinstance(want, int) and want > 0
+                       else max(1, up.args.tokens - self.begun))
         options = self.req.get("stream_options")
         self.asked_usage = isinstance(options, dict) and options.get("include_usage") is True
         bearer = self.headers.get("authorization", "").removeprefix("Bearer ")
@@ -319,7 +334,7 @@ class Answer:
         base = {"seq": up.seq, "id": self.id, "tag": tag[1] if tag else None,
                 "rid": self.headers.get("x-request-id"), "model": model, "fault": p.text,
                 "path": self.path, "stream": self.stream, "n": self.n,
-                "prompt_tokens": self.prompt_tokens,
+                "prompt_tokens": self.prompt_tokens, "begun": self.begun,
                 "key": hashlib.sha256(bearer.encode()).hexdigest()[:16] if bearer else None,
                 "idempotency": self.headers.get("idempotency-key"),
                 "headers": sorted(self.headers),
@@ -741,7 +756,7 @@ class Answer:
             huge = p.match(r"huge-line(?:-(\d+))?") if i == 1 else (
                 p.match(r"huge-first-(\d+)") if i == 0 else None)
             piece = "x" * (int(huge[1] or 8) << 20) if huge else (
-                (" " if i else "") + self.word(i))
+                (" " if i + self.begun else "") + self.word(i + self.begun))
             self.generated += self.n
             self.charge = True
             for choice in range(self.n):

@@ -151,6 +151,9 @@ ELSEWHERE: Final = {
     ),
     "nobody listened": f"{_OWN}test_nobody_listened",
     "an error event after comments that kept the connection open": f"{_OWN}test_an_error_event_after_comments",
+    "a stream broke after content, and another provider went on": (
+        "tests/journeys/test_continued.py::test_another_goes_on_in_the_middle"
+    ),
     "our process died after content had gone out": (
         "tests/store/test_shipping.py::test_a_killed_workers_requests_are_closed_by_what_its_journal_saw"
     ),

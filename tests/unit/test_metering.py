@@ -18,7 +18,8 @@ from gateway.journal.entries import Intent, Sent, decode_entry, frames
 from gateway.journal.reader import closed_entries, read_state, segments
 from gateway.journal.writer import JournalFailed, JournalWriter
 from gateway.metering import Bill, Meter
-from gateway.records import Admission, Admit, ClosedEntry, Refusal
+from gateway.outcomes import abandoned
+from gateway.records import Admission, Admit, ClosedEntry, PriceTaken, Refusal
 from gateway.store.base import Store, StoreAway
 from gateway.store.open import open_store
 from gateway.store.shipper import Shipper
@@ -57,9 +58,16 @@ def in_house(tmp_path: Path, act: Callable[[House], Awaitable[None]]) -> None:
 EXACT = Usage(100, 20)
 
 
-def win(bill: Bill, usage: Usage | None = EXACT, text_chars: int = 80, broken: str | None = None) -> None:
+def win(
+    bill: Bill,
+    usage: Usage | None = EXACT,
+    text_chars: int = 80,
+    broken: str | None = None,
+    *,
+    to_go_on: bool = False,
+) -> None:
     bill.won(usage=usage, text_chars=text_chars, upstream_id="up", reported_model="m", duration_ms=5,
-             first_content_ms=None, broken=broken)  # fmt: skip
+             first_content_ms=None, broken=broken, to_go_on=to_go_on)  # fmt: skip
 
 
 def fail(
@@ -291,6 +299,37 @@ def test_a_strict_budget_holds_the_worst_and_charges_what_it_was(tmp_path: Path)
         assert (use.charge_nano_usd, use.overrun_nano_usd) == (1_346_960, 2_950_000 + 802_640 - 1_346_960)
 
     in_house(tmp_path, act)
+
+
+def test_two_who_made_one_answer_together_cost_the_team_no_more_than_was_held(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        who = limited(budget=Budget(2_000_000))
+        bill = await house.meter.open(opening(who, max_tokens=1000))  # 1 346 960 are held
+        bill.sent(offer())
+        bill.head(200)
+        win(bill, usage=None, text_chars=4000, broken="truncated", to_go_on=True)
+        assert house.closed() == []  # it waits for who goes on
+        bill.sent(offer("together"), goes_on=True)
+        win(bill, usage=Usage(1100, 1016))
+        await bill.close(failed=False)
+        began, went_on = house.closed()
+        assert (began.last, went_on.last, went_on.charged_for) == (False, True, "completion")
+        assert began.charge_nano_usd == 100 * 590 + 1000 * 790
+        assert (began.charge_nano_usd or 0) + (went_on.charge_nano_usd or 0) == 1_346_960
+        assert went_on.overrun_nano_usd == 1016 * 790 - (1_346_960 - 100 * 590 - 1000 * 790)
+        assert went_on.provider_cost_nano_usd == 1100 * 590 + 1016 * 790
+
+    in_house(tmp_path, act)
+
+
+def test_a_prompt_is_charged_once_also_where_the_worker_died_going_on() -> None:
+    intent = Intent("r", 0, "2026-11-24", 0, 0, "t", "k", "m", "r", prompt_tokens=100, deadline_ms=1)
+    sent = Sent("r", 2, "together", "m", 0, PriceTaken(590_000_000, 790_000_000, 0, 0), "completion", 454_000)
+
+    outcome = abandoned(intent, sent, status=200, upstream_id=None, completion_tokens=20)
+
+    assert (outcome.charged_for, outcome.charge_nano_usd) == ("completion", 20 * 790)
+    assert outcome.provider_cost_nano_usd == 100 * 590 + 20 * 790
 
 
 def test_a_request_without_a_cap_gets_one_that_the_budget_affords(tmp_path: Path) -> None:
