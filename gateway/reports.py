@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import Final, Protocol
 from zoneinfo import ZoneInfo
 
 from gateway.errors import NotFound
 from gateway.ids import milliseconds_of
-from gateway.journal.local import Begun
+from gateway.journal.local import Told
 from gateway.records import ClosedEntry
 from gateway.store.base import Store, UsageCell
 from gateway.story import Story
@@ -34,23 +34,24 @@ LATE_MS: Final = 3_600_000
 class LocalJournal(Protocol):
     """What the journals of this host hold. Blocking; asked in a thread."""
 
-    def closed_entries(self, from_ms: int, to_ms: int) -> Iterable[ClosedEntry]:
-        """Those admitted in a period, `to_ms` exclusive, shipped or not."""
+    def closed_entries(self, from_ms: int, to_ms: int, *, holding: str = "") -> Iterable[ClosedEntry]:
+        """Those admitted in a period, `to_ms` exclusive, shipped or not; with `holding` those with this text."""
         ...
 
-    def begun(self, inference_id: str, at_ms: int) -> Begun | None:
-        """How a request of about this time began, and why it went where it went; None where it is not kept here."""
+    def told(self, inference_id: str, at_ms: int, *, ended: bool = False) -> Told:
+        """How a request began whose id was made at this time, why it went where it went, and its closed attempts; of
+        the latter nothing is needed where it is `ended`."""
         ...
 
 
 class NoJournal:
     """For a host that serves no requests."""
 
-    def closed_entries(self, from_ms: int, to_ms: int) -> Iterable[ClosedEntry]:
+    def closed_entries(self, from_ms: int, to_ms: int, *, holding: str = "") -> Iterable[ClosedEntry]:
         return ()
 
-    def begun(self, inference_id: str, at_ms: int) -> Begun | None:
-        return None
+    def told(self, inference_id: str, at_ms: int, *, ended: bool = False) -> Told:
+        return Told(None, [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +105,27 @@ class Reports:
     async def story(self, request: str, *, team: Team | None = None, now_ms: int) -> Story:
         """What became of a request. With `team` only one of that team's, which may name it by its own request id, too:
         then the newest counts. Raises NotFound (`request_not_found`), the same for another team's and for none."""
-        entries = await self.entries_of(request)
-        if team is not None:
-            entries = [entry for entry in entries if entry.team_id == team.id]
-            if not entries:
-                entries = await self._labelled(request, team, now_ms)
-        inference_id = entries[0].inference_id if entries else request
-        began_ms = milliseconds_of(inference_id)
-        begun = await asyncio.to_thread(self.journal.begun, inference_id, began_ms) if began_ms else None
-        head = entries[0] if entries else None if begun is None else begun.intent
-        if head is None or (team is not None and head.team_id != team.id):
+        story = await self._told(request, await self.store.story(request, team_ids=None if team is None else [team.id]))
+        if team is not None and (story is None or story.head.team_id != team.id):
+            labelled = await self._labelled(request, team, now_ms)
+            story = await self._told(labelled[0].inference_id, labelled) if labelled else None
+        if story is None:
             raise NotFound(f"there is no request {request[:128]!r}, or no longer", code="request_not_found")
-        return Story(head, (await self.teams()).name(head.team_id), entries, begun)
+        return replace(story, team_name=(await self.teams()).name(story.head.team_id))
+
+    async def story_here(self, inference_id: str) -> Story | None:
+        """The same by the journals of this host alone, the team by its id; None where they know nothing of it."""
+        return await self._told(inference_id, [])
+
+    async def _told(self, inference_id: str, kept: list[ClosedEntry]) -> Story | None:
+        """What a store has of a request, and what the journals of this host have of it, as one."""
+        ended, began_ms = any(entry.last for entry in kept), milliseconds_of(inference_id)
+        told = Told(None, [])
+        if began_ms:
+            told = await asyncio.to_thread(self.journal.told, inference_id, began_ms, ended=ended)
+        entries = kept if ended else _united(kept, told.entries)
+        head = entries[0] if entries else None if told.begun is None else told.begun.intent
+        return None if head is None else Story(head, head.team_id, entries, told.begun)
 
     async def costs(self, inference_ids: Collection[str], team: Team, now_ms: int) -> dict[str, int]:
         """Nano-USD by inference id, of those requests that were billed to a team and have ended; what is unknown, still
@@ -139,12 +149,8 @@ class Reports:
 
     async def entries_of(self, inference_id: str) -> list[ClosedEntry]:
         """The closed entries of one request, with those that only a journal of this host has yet."""
-        began_ms = milliseconds_of(inference_id)
-        entries = await self.store.story(inference_id)
-        if began_ms and not any(entry.last for entry in entries):
-            local = await self._local(began_ms - LATE_MS, began_ms + LATE_MS)
-            entries = _united(entries, (entry for entry in local if entry.inference_id == inference_id))
-        return entries
+        story = await self._told(inference_id, await self.store.story(inference_id))
+        return [] if story is None else list(story.entries)
 
     async def _labelled(self, label: str, team: Team, now_ms: int) -> list[ClosedEntry]:
         """The entries of the newest request of a team that its caller gave this id."""
@@ -153,7 +159,7 @@ class Reports:
         local = await asyncio.to_thread(
             lambda: [
                 entry
-                for entry in self.journal.closed_entries(now_ms - UNSHIPPED_MS, to_ms)
+                for entry in self.journal.closed_entries(now_ms - UNSHIPPED_MS, to_ms, holding=label)
                 if entry.team_id == team.id and entry.request_id == label
             ]
         )

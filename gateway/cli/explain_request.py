@@ -18,7 +18,7 @@ from gateway.journal.local import LocalJournals
 from gateway.reports import Reports
 from gateway.routing.decision import Decision, is_the_same, replay, route_of
 from gateway.routing.telling import route_view
-from gateway.store.base import Store
+from gateway.store.base import Store, StoreAway
 from gateway.story import Story
 
 DIFFERS: Final = 3
@@ -32,10 +32,18 @@ def run_request(request: str, *, team: str | None, again: bool, as_json: bool) -
     journals = LocalJournals(settings.state_dir / JOURNAL_FOLDER)
 
     async def ask(store: Store) -> Story:
-        asking = None
-        if team is not None and (asking := await store.find_team(team)) is None:
-            raise NotFound(f"there is no team {team!r}; `gateway teams list` shows all")
-        return await Reports(store, lambda: zone, journals).story(request, team=asking, now_ms=wall_clock_ms())
+        reports = Reports(store, lambda: zone, journals)
+        try:
+            asking = None
+            if team is not None and (asking := await store.find_team(team)) is None:
+                raise NotFound(f"there is no team {team!r}; `gateway teams list` shows all")
+            return await reports.story(request, team=asking, now_ms=wall_clock_ms())
+        except StoreAway as away:
+            story = await reports.story_here(request)
+            if story is None:
+                raise
+            sys.stderr.write(f"note: the store cannot be asked ({away.reason}): told by this host's journals alone\n")
+            return story
 
     story = with_store(settings, ask)
     view = story.as_json(provider_costs=True)

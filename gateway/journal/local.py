@@ -5,18 +5,21 @@ went. What was archived is read as well. Reads only; blocking, so callers on an 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from gateway.journal.archive import archived_path
 from gateway.journal.entries import Intent, Open, Refused, closed_of, decode_entry, is_closed
-from gateway.journal.reader import all_segments, closed_entries, first_entry, holds, journals_under, payloads
+from gateway.journal.reader import all_segments, first_entry, holds, journals_under, payloads
 from gateway.records import ClosedEntry
 
-CLOCKS_MS: Final = 3_600_000
-"""A request's own time and the host's clock are at most this far apart."""
+BEFORE_MS: Final = 60_000
+"""The host's clock was set back by at most this much while a request was under way."""
+WAIT_MS: Final = 900_000
+"""A request waits for at most this long until its journal knows of it."""
+RUN_MS: Final = 7_200_000
+"""And runs for at most this long, where its journal is to tell how it ended."""
 _BEGINNINGS: Final = (b'{"e":"intent"', b'{"e":"refused"')
 """What all others are not decoded for."""
 
@@ -29,24 +32,37 @@ class Begun:
     refused: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the journals of a host know of one request: its beginning, if it is there, and its closed attempts."""
+
+    begun: Begun | None
+    entries: list[ClosedEntry]
+
+
 class LocalJournals:
     """The folders under one root, whoever writes them. A file that goes away meanwhile is passed over."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def closed_entries(self, from_ms: int, to_ms: int) -> Iterator[ClosedEntry]:
-        """Those admitted in a period, `to_ms` exclusive."""
-        for _, entry in self.entries_by_journal(from_ms, to_ms):
+    def closed_entries(self, from_ms: int, to_ms: int, *, holding: str = "") -> Iterator[ClosedEntry]:
+        """Those admitted in a period, `to_ms` exclusive; with `holding` only those with this text in any field."""
+        for _, entry in self.entries_by_journal(from_ms, to_ms, holding=holding):
             yield entry
 
-    def entries_by_journal(self, from_ms: int, to_ms: int) -> Iterator[tuple[str, ClosedEntry]]:
+    def entries_by_journal(self, from_ms: int, to_ms: int, *, holding: str = "") -> Iterator[tuple[str, ClosedEntry]]:
         """The same with the instance whose journal each is from."""
+        wanted = holding.encode()
         for path in self._segments(from_ms):
             try:
-                for entry in closed_entries([path]):
-                    if from_ms <= entry.at_ms < to_ms:
-                        yield path.parent.name, entry
+                if wanted and not holds(path, wanted):
+                    continue
+                for payload in payloads(path):
+                    if is_closed(payload) and wanted in payload:
+                        entry = _decoded(payload)
+                        if isinstance(entry, ClosedEntry) and from_ms <= entry.at_ms < to_ms:
+                            yield path.parent.name, entry
             except FileNotFoundError:
                 continue
 
@@ -55,32 +71,31 @@ class LocalJournals:
         written. Bad frames are passed over."""
         for path in self._segments(from_ms):
             try:
-                for payload in payloads(path):
-                    with suppress(ValueError):  # `read_state` counts it and keeps it aside
-                        if is_closed(payload):
-                            yield closed_of(payload)
-                        elif payload.startswith(_BEGINNINGS):
-                            entry = decode_entry(payload)
-                            if isinstance(entry, Intent | Refused):
-                                yield entry
+                yield from (entry for payload in payloads(path) if (entry := _decoded(payload)) is not None)
             except FileNotFoundError:
                 continue
 
-    def begun(self, inference_id: str, at_ms: int) -> Begun | None:
-        """A request that began at about this time; None where no journal here has it."""
-        wanted = inference_id.encode()
-        for path in self._segments(at_ms - CLOCKS_MS):
+    def told(self, inference_id: str, at_ms: int, *, ended: bool = False) -> Told:
+        """Of a request whose id was made at this time. `ended`: how it ended is known, only its beginning is wanted."""
+        wanted, begun, entries = inference_id.encode(), None, []
+        until_ms = at_ms + (WAIT_MS if ended else RUN_MS)
+        for path in self._segments(at_ms - BEFORE_MS):
             try:
-                if _begins_ms(path) > at_ms + CLOCKS_MS or not holds(path, wanted):
+                if _begins_ms(path) > until_ms or not holds(path, wanted):
                     continue
                 # Looked for as text first: decoding every entry of a day would take minutes.
-                found = [decode_entry(payload) for payload in payloads(path) if wanted in payload]
+                found = [_decoded(payload) for payload in payloads(path) if wanted in payload]
             except FileNotFoundError:
                 continue
-            intents = [entry for entry in found if isinstance(entry, Intent)]
-            if intents:
-                return Begun(intents[-1], any(isinstance(entry, Refused) for entry in found))
-        return None
+            mine = [entry for entry in found if entry is not None and entry.inference_id == inference_id]
+            for entry in mine:
+                if isinstance(entry, ClosedEntry):
+                    entries.append(entry)
+                else:
+                    begun = Begun(entry, False) if isinstance(entry, Intent) else begun and Begun(begun.intent, True)
+            if begun is not None and (ended or any(entry.last for entry in entries)):
+                break
+        return Told(begun, entries)
 
     def _segments(self, from_ms: int) -> Iterator[Path]:
         """Every segment that was still written to at `from_ms`, each journal's in order."""
@@ -94,6 +109,17 @@ class LocalJournals:
                     archived = archived_path(path)
                     if archived.exists():
                         yield archived
+
+
+def _decoded(payload: bytes) -> Intent | Refused | ClosedEntry | None:
+    """The beginning or the end of a request; None for all else, and for what cannot be read: `read_state` counts it."""
+    try:
+        if is_closed(payload):
+            return closed_of(payload)
+        entry = decode_entry(payload) if payload.startswith(_BEGINNINGS) else None
+    except ValueError:
+        return None
+    return entry if isinstance(entry, Intent | Refused) else None
 
 
 def _begins_ms(path: Path) -> int:

@@ -163,6 +163,19 @@ def test_a_choice_that_was_not_made_is_exit_3(
     assert "ask on the host that served it" in complaint
 
 
+def test_without_the_store_the_journals_tell_it(town: Town, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    inference_id = fallen_back(town)
+    monkeypatch.setenv("REDIS_URL", "redis://127.0.0.1:1")
+
+    code, told, note = command("explain", "--request", inference_id)
+
+    assert code == 0
+    assert "answered by second, the second that was asked" in told
+    assert "1. first as chat:" in told
+    assert "by this host's journals alone" in note
+    assert command("explain", "--request", InferenceIds().next())[0] == 1
+
+
 def intents(state_dir: Path) -> list[Intent]:
     return [
         entry

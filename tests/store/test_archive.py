@@ -341,7 +341,7 @@ def test_how_a_request_began_is_found_in_the_archive(tmp_path: Path) -> None:
     live = list(LocalJournals(root).requests(0))
     retire_folders(root, KEPT, 0, LATER_S)
     assert list(LocalJournals(root).requests(0)) == live
-    begun = LocalJournals(root).begun(inference_id, NOW_MS)
+    begun = LocalJournals(root).told(inference_id, NOW_MS).begun
     assert begun is not None
     assert (begun.intent.inference_id, begun.refused) == (inference_id, False)
     (archived,) = segments_in(archive_of(root) / "i_one")

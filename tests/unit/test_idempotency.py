@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +12,7 @@ import pytest
 
 from gateway.errors import Conflict, InvalidRequest, LedgerUnavailable
 from gateway.idempotency import KeptAnswers, claim_of
+from gateway.journal.local import Told
 from gateway.records import ClosedEntry
 from gateway.reports import NoJournal, Reports
 from gateway.store.base import Claim, StoreAway
@@ -39,8 +40,8 @@ class Journal(NoJournal):
 
     entries: Sequence[ClosedEntry] = ()
 
-    def closed_entries(self, from_ms: int, to_ms: int) -> Iterable[ClosedEntry]:
-        return self.entries
+    def told(self, inference_id: str, at_ms: int, *, ended: bool = False) -> Told:
+        return Told(None, [entry for entry in self.entries if entry.inference_id == inference_id])
 
 
 Act = Callable[[SqliteStore, KeptAnswers, Journal], Awaitable[None]]
