@@ -86,12 +86,13 @@ def sum_run(entries: Iterable[ClosedEntry]) -> RunSums:
     sums = RunSums()
     for entry in entries:
         counters = counters_of(entry)
-        rest = (entry.key_id, entry.hub_model, entry.provider)
-        day_cell = (entry.day_start_ms, *rest)
-        _add(sums.hours[(entry.hour_start_ms, *rest)], counters)
-        _add(sums.days[day_cell], counters)
-        for name, value in entry.tags.items():
-            _add(sums.tags[(name, value, day_cell)], counters)
+        if counters:
+            rest = (entry.key_id, entry.hub_model, entry.provider)
+            day_cell = (entry.day_start_ms, *rest)
+            _add(sums.hours[(entry.hour_start_ms, *rest)], counters)
+            _add(sums.days[day_cell], counters)
+            for name, value in entry.tags.items():
+                _add(sums.tags[(name, value, day_cell)], counters)
         charge = counters.get("charge_nano_usd", 0)
         if charge:
             sums.spent["team"] += charge

@@ -116,9 +116,13 @@ def run_round(kind: str, *, seconds: float, every_s: float, seed: int, callers: 
 
 @contextmanager
 def folder_of_one_round() -> Iterator[Path]:
+    """Removed at the end. Of a round that broke off, too, it is kept where CHAOS_KEEP names a place."""
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     try:
         yield folder
+    except BaseException:
+        keep(folder)
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
