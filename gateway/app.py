@@ -38,6 +38,7 @@ from gateway.journal_watch import JournalWatch
 from gateway.log import Forward, Log
 from gateway.metering import Meter
 from gateway.metrics import Metrics
+from gateway.organisation import OrganisationWatch
 from gateway.presence import Presence
 from gateway.records import Attempt
 from gateway.reports import Reports
@@ -158,6 +159,9 @@ class Application:
                 retirement.run(),
                 Janitor(self._store).run(),
                 presence.run(),
+                OrganisationWatch(
+                    self._journal.instance, self._store, self._warnings, self._metrics, lambda: self._meter.timezone
+                ).run(),
                 JournalWatch(self._metrics, self._shipper, self._adoption).run(),
                 self._watch.run(self._use_catalog, self._reload_failed),
             )

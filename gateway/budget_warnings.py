@@ -19,7 +19,7 @@ from gateway.journal.writer import JournalFailed, JournalWriter
 from gateway.metrics import Metrics
 from gateway.records import Crossing
 from gateway.store.base import AuditEntry, Store, StoreAway
-from gateway.tenants import Webhook
+from gateway.tenants import ORGANISATION_ID, Webhook
 from gateway.upstream.notify import NotifyFailed
 from gateway.webhook import event_of, signed
 
@@ -139,8 +139,8 @@ class BudgetWarnings:
         """Raises StoreAway."""
         name, _ = await self._receiver(crossing)
         event = event_of(crossing, name)
-        log.warning("%d %% of the budget of %s (%s) is used", crossing.percent, name, crossing.scope)
-        subject = f"{name}/{event['key']}" if event["key"] else f"{name}"
+        subject = f"{name}/{event['key']}" if event["key"] else name or ORGANISATION_ID
+        log.warning("%d %% of the budget of %s is used", crossing.percent, subject)
         await self._store.append_audit(
             AuditEntry(crossing.at_ms, "gateway", self._journal.instance, "budget.threshold", subject, after=event)
         )
@@ -158,11 +158,13 @@ class BudgetWarnings:
             fault = str(failure)
         self._metrics.webhooks.labels("failed" if fault else "delivered").inc()
         if fault is not None:
-            log.warning("the webhook of %s did not take a budget warning: %s", name, fault)
+            log.warning("the webhook of %s did not take a budget warning: %s", name or ORGANISATION_ID, fault)
         return fault is None
 
-    async def _receiver(self, crossing: Crossing) -> tuple[str, Webhook | None]:
-        """The team's name, and its webhook as it is now. Raises StoreAway."""
+    async def _receiver(self, crossing: Crossing) -> tuple[str | None, Webhook | None]:
+        """The team's name, None for the organisation, and the webhook as it is now. Raises StoreAway."""
+        if crossing.team_id == ORGANISATION_ID:
+            return None, (await self._store.organisation()).webhook
         team = await self._store.find_team(crossing.team_id)
         if team is None:
             return crossing.team_id, None

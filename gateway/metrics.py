@@ -112,6 +112,18 @@ class Metrics:
             registry=r,
             multiprocess_mode="livesum",
         )
+        self.organisation_spent = Gauge(
+            "gateway_organisation_spent_nano_usd",
+            "What all teams were charged in the window of the organisation's budget, as of the last minute.",
+            registry=r,
+            multiprocess_mode="mostrecent",
+        )
+        self.organisation_budget = Gauge(
+            "gateway_organisation_budget_nano_usd",
+            "The organisation's budget; 0 where there is none.",
+            registry=r,
+            multiprocess_mode="mostrecent",
+        )
         self.budget_overrun = Counter(
             "gateway_budget_overrun_nano_usd_total",
             "Spent past a strict budget, by cause: store_away, late_journal or store_lost.",

@@ -16,7 +16,7 @@ from gateway.errors import InvalidRequest
 from gateway.moments import parse_moment, zone_named
 from gateway.money import format_usd, parse_usd
 from gateway.suggest import did_you_mean
-from gateway.tenants import Budget, Key, Limits, Team, Webhook
+from gateway.tenants import Budget, Key, Limits, Organisation, Team, Webhook
 
 SCOPES: Final = ("inference", "usage")
 PERIODS: Final = ("day", "month", "total")
@@ -50,6 +50,12 @@ def read_key(base: Key, given: object, now_ms: int) -> Key:
     if key.expires_at_ms != base.expires_at_ms and key.expires_at_ms is not None and key.expires_at_ms <= now_ms:
         raise InvalidRequest("expires_at lies in the past", param="expires_at")
     return key
+
+
+def read_organisation(base: Organisation, given: object) -> Organisation:
+    """`base` with the fields of a JSON object laid over it; its budget is a soft one."""
+    organisation: Organisation = _overlay(base, given, "the organisation", _ORGANISATION)
+    return organisation
 
 
 def read_overlap_s(given: object, default_s: int, most_s: int) -> int:
@@ -169,6 +175,15 @@ def _budget(value: Any, param: str, current: Budget | None) -> Budget:
     return budget
 
 
+def _soft_budget(value: Any, param: str, current: Budget | None) -> Budget:
+    budget = replace(_budget(value, param, current), enforce="soft")
+    if isinstance(value, Mapping) and value.get("enforce") not in (None, "soft"):
+        raise InvalidRequest(
+            f"{param}.enforce can only be soft: the sum over all teams is not exact", param=f"{param}.enforce"
+        )
+    return budget
+
+
 def _percentages(value: Any, param: str) -> tuple[int, ...]:
     if not isinstance(value, list | tuple) or len(value) > 10:
         raise InvalidRequest(f"{param} must be a list of at most 10 percentages", param=param)
@@ -268,4 +283,8 @@ _KEY: Final[Mapping[str, tuple[str, Reader]]] = {
     "expires_at": ("expires_at_ms", _future),
     "may_bill": ("may_bill", _TEAMS),
     "scopes": ("scopes", _scopes),
+}
+_ORGANISATION: Final[Mapping[str, tuple[str, Reader]]] = {
+    "budget": ("budget", _soft_budget),
+    "webhook": ("webhook", _webhook),
 }

@@ -7,7 +7,7 @@ from typing import Any
 from gateway.moments import format_moment
 from gateway.money import format_usd
 from gateway.store.base import AuditEntry
-from gateway.tenants import Budget, Key, Limits, Team
+from gateway.tenants import Budget, Key, Limits, Organisation, Team
 
 JsonObject = dict[str, Any]
 
@@ -51,6 +51,14 @@ def key_view(key: Key, team_name: str, now_ms: int) -> JsonObject:
         "providers": list(key.providers),
         "may_bill": list(key.may_bill),
         "scopes": list(key.scopes),
+    }
+
+
+def organisation_view(organisation: Organisation) -> JsonObject:
+    """A webhook is shown without its secret."""
+    return {
+        "budget": _budget(organisation.budget),
+        "webhook": {"url": organisation.webhook.url} if organisation.webhook else None,
     }
 
 

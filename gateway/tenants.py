@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,18 @@ class Limits:
 class Webhook:
     url: str
     secret: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Organisation:
+    """What holds for all teams together: a soft budget, and who is told of its thresholds."""
+
+    budget: Budget | None = None
+    webhook: Webhook | None = None
+
+
+ORGANISATION_ID: Final = "organisation"
+"""In the place of a team's id, where all of them are meant. No team has it."""
 
 
 @dataclass(frozen=True, slots=True)

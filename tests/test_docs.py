@@ -104,7 +104,6 @@ def test_every_command_in_a_block_exists() -> None:
 def test_what_is_not_there_yet_is_really_not_there() -> None:
     known = {name.strip("`").split()[1] for name, _ in commands(parser())}
     missing = set(re.findall(r"`gateway ([a-z]+)`", PAGE.partition("\nNot yet:\n")[2]))
-    assert missing
     assert not missing & known
 
 

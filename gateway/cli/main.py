@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from gateway import __version__
 from gateway.cli import (
+    budget,
     config,
     demo,
     doctor,
@@ -25,7 +26,9 @@ from gateway.cli import (
 from gateway.cli.failure import CliFailure
 from gateway.config.settings import table
 
-_MODULES = (demo, serve, config, doctor, explain, plan, tenants, usage, invoice, reconcile, journal, store, mappings)
+_MODULES = (
+    demo, serve, config, doctor, explain, plan, tenants, budget, usage, invoice, reconcile, journal, store, mappings,
+)  # fmt: skip
 
 
 def parser() -> argparse.ArgumentParser:

@@ -49,7 +49,7 @@ def common_fields(args: argparse.Namespace) -> JsonObject:
     """The JSON fields of the flags that were given."""
     budget: JsonObject = {name: value for name, flag in _BUDGET.items() if (value := getattr(args, flag)) is not None}
     if args.warn_at is not None:
-        budget["warn_at"] = _percentages(args.warn_at)
+        budget["warn_at"] = percentages(args.warn_at)
     limits = {name: value for name, flag in _LIMITS.items() if (value := getattr(args, flag)) is not None}
     fields = {"budget": budget or None, "limits": limits or None, "models": args.model, "providers": args.provider}
     return _given(fields)
@@ -79,7 +79,7 @@ def _given(fields: JsonObject) -> JsonObject:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _percentages(text: str) -> list[Any]:
+def percentages(text: str) -> list[Any]:
     """`80,100` to numbers; what is none stays a text, for the fields' reader to refuse."""
     parts = [part.strip() for part in text.split(",") if part.strip()]
     return [int(part) if re.fullmatch(r"[0-9]{1,9}", part) else part for part in parts]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from gateway.records import Admission, Admit, ClosedEntry, Crossing, Refusal, Run, Settled
-from gateway.tenants import Key, Team
+from gateway.tenants import Key, Organisation, Team
 
 STALE_AFTER_MS: Final = 35 * 86_400_000
 WORKER_GONE_MS: Final = 15_000
@@ -156,6 +156,12 @@ class Tenants(Protocol):
         ...
 
 
+class Organisations(Protocol):
+    async def organisation(self) -> Organisation: ...
+
+    async def save_organisation(self, organisation: Organisation) -> None: ...
+
+
 class Ledger(Protocol):
     async def admit(self, requests: Sequence[Admit]) -> list[Admission | Refusal]:
         """Each takes all its scopes or none."""
@@ -184,6 +190,10 @@ class Ledger(Protocol):
 
     async def crossings(self, instance: str, team_ids: Iterable[str]) -> list[Crossing]:
         """Thresholds that runs of a journal crossed, and that nobody has noted."""
+        ...
+
+    async def begin_crossing(self, instance: str, crossing: Crossing) -> bool:
+        """Notes a threshold that no run crosses, the organisation's; whether nobody had done so before."""
         ...
 
     async def note_crossings(self, crossings: Sequence[Crossing]) -> None:
@@ -218,6 +228,10 @@ class Answers(Protocol):
 
 
 class Reports(Protocol):
+    async def spent(self, window: str) -> int:
+        """Nano-USD that all teams together, deleted ones too, were charged in a budget window, each in its own zone."""
+        ...
+
     async def usage(self, *, from_ms: int, to_ms: int, team_ids: Sequence[str] | None = None) -> list[UsageCell]:
         """Cells of hours where hours are kept, of days before that; `to_ms` is exclusive."""
         ...
@@ -258,7 +272,7 @@ class Archive(Protocol):
         ...
 
 
-class Store(Tenants, Ledger, Answers, Reports, Archive, Protocol):
+class Store(Tenants, Organisations, Ledger, Answers, Reports, Archive, Protocol):
     kind: str
     """`redis` or `sqlite`."""
 

@@ -6,15 +6,16 @@ from __future__ import annotations
 import msgspec
 
 from gateway.store.base import AuditEntry
-from gateway.tenants import Key, Team
+from gateway.tenants import Key, Organisation, Team
 
 _encode = msgspec.json.Encoder().encode
 read_team = msgspec.json.Decoder(Team).decode
 read_key = msgspec.json.Decoder(Key).decode
+read_organisation = msgspec.json.Decoder(Organisation).decode
 read_audit = msgspec.json.Decoder(AuditEntry).decode
 
 
-def write(value: Team | Key | AuditEntry) -> str:
+def write(value: Team | Key | Organisation | AuditEntry) -> str:
     return _encode(value).decode()
 
 

@@ -118,6 +118,16 @@ class RedisLedger:
             if whose == instance
         ]
 
+    async def begin_crossing(self, instance: str, crossing: Crossing) -> bool:
+        marks = self._names(crossing.team_id).crossed(crossing.window)
+
+        async def begin(client: Any) -> bool:
+            begun: int = await client.sadd(marks, crossing.mark)
+            await client.expire(marks, KEPT_S["day"])
+            return begun == 1
+
+        return await self._link.call(begin)
+
     async def note_crossings(self, crossings: Sequence[Crossing]) -> None:
         async def drop(client: Any) -> None:
             pipeline = client.pipeline(transaction=False)

@@ -140,6 +140,11 @@ class TenantNames:
         return self._key("used")
 
     @property
+    def organisation(self) -> str:
+        """String: the document of what holds for all teams together."""
+        return self._key("organisation")
+
+    @property
     def workers(self) -> str:
         """Sorted set: instances of workers by when they were last heard of, Unix ms."""
         return self._key("workers")

@@ -47,6 +47,11 @@ class RedisReports:
         ]
         return sorted(found, key=lambda cell: (cell.start_ms, cell.team_id))
 
+    async def spent(self, window: str) -> int:
+        keys = [one.spent(window) for one in await self._teams(None)]
+        found = await self._read(keys, lambda pipeline, key: pipeline.hget(key, "team"))
+        return sum(int(amount) for amount in found if amount is not None)
+
     async def tag_usage(
         self, tag: str, *, from_ms: int, to_ms: int, team_ids: Sequence[str] | None = None
     ) -> list[tuple[str, UsageCell]]:

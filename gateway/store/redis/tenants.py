@@ -12,7 +12,7 @@ from gateway.store.base import AuditEntry, Changed, NameTaken
 from gateway.store.redis.connect import Client, Link, node_of
 from gateway.store.redis.names import TenantNames
 from gateway.store.redis.scripts import ScriptRunner, load_script
-from gateway.tenants import Key, Team
+from gateway.tenants import Key, Organisation, Team
 
 AUDIT_ENTRIES_MAX: Final = 100_000
 WAIT_MS: Final = 1_000
@@ -68,6 +68,14 @@ class RedisTenants:
         wanted = name_or_id if team_id is None else team_id
         document = await self._link.call(lambda client: client.hget(self._tenants.teams, wanted))
         return None if document is None else documents.read_team(document)
+
+    async def organisation(self) -> Organisation:
+        document = await self._link.call(lambda client: client.get(self._tenants.organisation))
+        return Organisation() if document is None else documents.read_organisation(document)
+
+    async def save_organisation(self, organisation: Organisation) -> None:
+        document = documents.write(organisation)
+        await self._link.call(lambda client: client.set(self._tenants.organisation, document))
 
     async def create_key(self, key: Key) -> None:
         await self._save_key(key, key)

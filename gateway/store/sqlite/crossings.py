@@ -27,6 +27,17 @@ def note_reached(connection: sqlite3.Connection, run: Run, taken: BudgetTaken, s
     )
 
 
+def begin(connection: sqlite3.Connection, instance: str, crossing: Crossing) -> bool:
+    """Whether nobody had noted this threshold before."""
+    return (
+        connection.execute(
+            "INSERT OR IGNORE INTO crossing VALUES (?, ?, ?, 0, ?)",
+            (crossing.team_id, crossing.mark, instance, _encode(crossing)),
+        ).rowcount
+        == 1
+    )
+
+
 def unnoted(connection: sqlite3.Connection, instance: str, team_ids: Sequence[str]) -> list[Crossing]:
     """What runs of this journal crossed, and nobody has noted."""
     rows = [

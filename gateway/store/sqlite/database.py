@@ -73,7 +73,10 @@ CREATE INDEX crossing_untold ON crossing (team_id, instance) WHERE NOT noted;
 _WORKERS: Final = """
 CREATE TABLE worker (instance TEXT PRIMARY KEY, at_ms INTEGER NOT NULL) WITHOUT ROWID;
 """
-SCHEMAS: Final = (_FIRST, _EXPIRED, _ANSWERS, _CROSSINGS, _WORKERS)
+_ORGANISATION: Final = """
+CREATE TABLE organisation (one INTEGER PRIMARY KEY CHECK (one = 1), document TEXT NOT NULL);
+"""
+SCHEMAS: Final = (_FIRST, _EXPIRED, _ANSWERS, _CROSSINGS, _WORKERS, _ORGANISATION)
 """What each format of the file has that the one before has not."""
 
 

@@ -16,7 +16,7 @@ from gateway.records import METRICS, Admission, Admit, ClosedEntry, Crossing, Re
 from gateway.store.base import STALE_AFTER_MS, WORKER_GONE_MS
 from gateway.store.fold import OTHER_VALUE, TAG_VALUES_MAX, Cell, Ended, sum_run
 from gateway.store.rates import RateWindow, reset_s, used, wait_s
-from gateway.store.sqlite.crossings import note, note_reached, unnoted
+from gateway.store.sqlite.crossings import begin, note, note_reached, unnoted
 from gateway.store.sqlite.database import Database
 from gateway.store.thresholds import overrun_nano_usd
 
@@ -63,6 +63,9 @@ class SqliteLedger:
 
     async def crossings(self, instance: str, team_ids: Iterable[str]) -> list[Crossing]:
         return await self._database.call(unnoted, instance, list(team_ids))
+
+    async def begin_crossing(self, instance: str, crossing: Crossing) -> bool:
+        return await self._database.call(begin, instance, crossing)
 
     async def note_crossings(self, crossings: Sequence[Crossing]) -> None:
         await self._database.call(note, crossings)

@@ -21,6 +21,9 @@ class SqliteReports:
     async def usage(self, *, from_ms: int, to_ms: int, team_ids: Sequence[str] | None = None) -> list[UsageCell]:
         return await self._database.read(_usage, from_ms, to_ms, team_ids)
 
+    async def spent(self, window: str) -> int:
+        return await self._database.read(_spent, window)
+
     async def tag_usage(
         self, tag: str, *, from_ms: int, to_ms: int, team_ids: Sequence[str] | None = None
     ) -> list[tuple[str, UsageCell]]:
@@ -62,6 +65,11 @@ def _usage(connection: sqlite3.Connection, from_ms: int, to_ms: int, team_ids: S
         (from_ms, to_ms, *_teams(team_ids)),
     )
     return [_cell(row[0], row[1], row[2:]) for row in rows]
+
+
+def _spent(connection: sqlite3.Connection, window: str) -> int:
+    rows = connection.execute("SELECT nano_usd FROM spent WHERE scope = 'team' AND window = ?", (window,))
+    return sum(nano_usd for (nano_usd,) in rows)
 
 
 def _tag_usage(

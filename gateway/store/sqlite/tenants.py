@@ -10,7 +10,7 @@ from dataclasses import replace
 from gateway.store import documents
 from gateway.store.base import AuditEntry, Changed, NameTaken
 from gateway.store.sqlite.database import Database
-from gateway.tenants import Key, Team
+from gateway.tenants import Key, Organisation, Team
 
 
 class SqliteTenants:
@@ -28,6 +28,12 @@ class SqliteTenants:
 
     async def find_team(self, name_or_id: str) -> Team | None:
         return await self._database.call(_find_team, name_or_id)
+
+    async def organisation(self) -> Organisation:
+        return await self._database.call(_organisation)
+
+    async def save_organisation(self, organisation: Organisation) -> None:
+        await self._database.call(_save_organisation, organisation)
 
     async def create_key(self, key: Key) -> None:
         await self._database.call(_save_key, key, key)
@@ -85,6 +91,15 @@ def _save_key(connection: sqlite3.Connection, key: Key, kept: Key) -> None:
         raise Changed
     last_used_at_ms = max(before.last_used_at_ms or 0, key.last_used_at_ms or 0) or None
     _keep_key(connection, replace(kept, last_used_at_ms=last_used_at_ms))
+
+
+def _organisation(connection: sqlite3.Connection) -> Organisation:
+    row = connection.execute("SELECT document FROM organisation").fetchone()
+    return Organisation() if row is None else documents.read_organisation(row[0])
+
+
+def _save_organisation(connection: sqlite3.Connection, organisation: Organisation) -> None:
+    connection.execute("INSERT OR REPLACE INTO organisation VALUES (1, ?)", (documents.write(organisation),))
 
 
 def _keep_key(connection: sqlite3.Connection, key: Key) -> None:
