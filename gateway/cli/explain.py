@@ -13,6 +13,7 @@ from gateway.ask import Ask, split_model
 from gateway.cli.explain_request import run_request
 from gateway.cli.failure import CliFailure
 from gateway.cli.storage import settings_of_environment, with_store
+from gateway.cli.story_words import price_words
 from gateway.config.catalog import Catalog
 from gateway.config.mapping_faults import MappingFaults
 from gateway.config.mappings import load
@@ -21,7 +22,7 @@ from gateway.routing.health import Seen
 from gateway.routing.naming import resolve
 from gateway.routing.offerings import Offerings
 from gateway.routing.plan import Plan, make_plan
-from gateway.routing.telling import situation_view
+from gateway.routing.telling import price_view, situation_view
 from gateway.store.base import Store
 from gateway.tenants import Key, Principal, Team
 from providers.fields import Feature
@@ -52,6 +53,8 @@ def run(args: argparse.Namespace) -> int:
     if (args.model is None) == (args.request is None):
         raise CliFailure("explain what? Either a MODEL, or --request ID for one that was made")
     if args.request is not None:
+        if args.tools or args.mappings is not None:
+            raise CliFailure("--tools and --mappings go with a MODEL: what a request met was kept with it")
         return run_request(args.request, team=args.team, again=args.replay, as_json=args.json)
     if args.replay:
         raise CliFailure("--replay needs --request: only what was decided can be decided again")
@@ -103,8 +106,9 @@ def _json(plan: Plan) -> dict[str, Any]:
 
 def _words(plan: Plan) -> str:
     lines = [f"{plan.hub_model}, policy {plan.situation.policy}"]
-    for number, candidate in enumerate(plan.candidates, 1):
-        lines.append(f"  {number}. {candidate.offer.provider.name} as {candidate.offer.provider_model}")
+    for number, place in enumerate(plan.choice.order, 1):
+        terms = plan.situation.offering.terms[place]
+        lines.append(f"  {number}. {terms.provider} as {terms.provider_model}: {price_words(price_view(terms))}")
     if not plan.candidates:
         lines.append("  nobody can be asked")
     lines.extend(f"  -  {skip.provider}: {skip.reason}" for skip in plan.skipped)

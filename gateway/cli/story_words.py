@@ -120,12 +120,16 @@ def _plain(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def price_words(price: Json | None) -> str:
+    return "no price known" if price is None else f"${price['input']} in and ${price['output']} out a million tokens"
+
+
 def _facts(candidate: Json, policy: str) -> Iterator[str]:
     if policy == "balanced":
         yield f"load {candidate['score']:.0f}"
         yield f"weight {candidate['weight']}"
     price, first_ms, speed = candidate["price"], candidate["first_content_ms"], candidate["tokens_per_s"]
-    yield "no price known" if price is None else f"${price['input']} in and ${price['output']} out a million tokens"
+    yield price_words(price)
     yield "nothing seen of its speed yet" if first_ms is None else f"first content after {first_ms:.0f} ms"
     if speed is not None:
         yield f"{speed:.0f} tokens/s"

@@ -59,7 +59,7 @@ def _candidate_view(situation: Situation, place: int) -> JsonObject:
         "provider": terms.provider,
         "provider_model": terms.provider_model,
         "score": score(situation.policy, Contender(terms, seen, place)),
-        "price": _price_view(terms),
+        "price": price_view(terms),
         "weight": terms.weight,
         "context_length": terms.context_length,
         "output_tokens_max": terms.output_tokens_max,
@@ -75,7 +75,7 @@ def _skipped_view(situation: Situation, skip: Skipped) -> JsonObject:
     return view
 
 
-def _price_view(terms: Terms) -> JsonObject | None:
+def price_view(terms: Terms) -> JsonObject | None:
     if terms.input is None or terms.output is None:
         return None
     return {"input": format_usd(terms.input), "output": format_usd(terms.output)}

@@ -64,6 +64,19 @@ def payloads(data: bytes) -> list[bytes]:
     return [found[1] for found in frames(data) if not isinstance(found, BadFrame)]
 
 
+def test_an_ordinary_attempt_is_short_enough_for_the_store() -> None:
+    """With long names, a caller's own id, three candidates and one who was left out."""
+    name = "meta-llama/Llama-3.3-70B-Instruct-Turbo"
+    route = "together,groq,fireworks-ai;novita:breaker"
+    attempt = entry(
+        123_456, prev=123_455, hub_model=name, provider="fireworks-ai", provider_model=name, reported_model=name,
+        request_id="b" * 36, upstream_id="chatcmpl-" + "a" * 32, generation="0123456789abcdef",
+        price=PriceTaken(880_000_000, 880_000_000, 880_000_000, 880_000_000), duration_ms=12_345, first_content_ms=345,
+        sent_after_ms=12, route=route,
+    )  # fmt: skip
+    assert len(pack_closed(attempt)) <= 600
+
+
 def test_every_entry_comes_back() -> None:
     assert [decode_entry(payload) for payload in payloads(b"".join(frame(one) for one in ALL))] == ALL
 
