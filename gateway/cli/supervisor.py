@@ -92,6 +92,7 @@ class _Supervisor:
             sys.executable,
             "-m",
             "gateway.cli.worker",
+            str(os.getpid()),
             self._table_in_force,
             *map(str, fds),
             pass_fds=fds,

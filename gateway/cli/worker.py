@@ -45,13 +45,16 @@ def run_worker(
     admin_listener: socket.socket | None = None,
     *,
     table_in_force: Path | None = None,
+    supervisor_pid: int | None = None,
     on_ready: Callable[[], None] | None = None,
 ) -> int:
-    """Serves until told to stop; the exit code. `table_in_force` is shared with the workers beside this one; `on_ready`
-    is called once requests are answered."""
+    """Serves until told to stop; the exit code. `table_in_force` is shared with the workers beside this one, which
+    the process `supervisor_pid` looks after; `on_ready` is called once requests are answered."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         try:
-            runner.run(_serve(Application(settings, table_in_force), listener, admin_listener, on_ready))
+            runner.run(
+                _serve(Application(settings, table_in_force), listener, admin_listener, supervisor_pid, on_ready)
+            )
         except StartupFailed as failure:
             sys.stderr.write(f"gateway: {failure}\n")
             return EXIT_UNFIT
@@ -62,6 +65,7 @@ async def _serve(
     application: Application,
     listener: socket.socket,
     admin_listener: socket.socket | None,
+    supervisor_pid: int | None,
     on_ready: Callable[[], None] | None,
 ) -> None:
     settings = application.settings
@@ -93,7 +97,7 @@ async def _serve(
     loop.add_signal_handler(signal.SIGHUP, application.reload_soon)
     if on_ready is not None:
         on_ready()  # the socket listens already: whoever connects now waits for the loop, not for luck
-    orphaned = asyncio.ensure_future(_stop_when_orphaned(stop))
+    orphaned = asyncio.ensure_future(_stop_when_orphaned(supervisor_pid, stop))
     try:
         await asyncio.gather(*(server.serve(sockets=[sock]) for server, sock in servers))
     finally:
@@ -117,25 +121,33 @@ def _config(app: object, settings: Settings) -> uvicorn.Config:
     )
 
 
-async def _stop_when_orphaned(stop: Callable[[], None]) -> None:
-    """A worker whose supervisor was killed drains and goes: nobody would start or stop it any more."""
-    parent = os.getppid()
-    while os.getppid() == parent:  # noqa: ASYNC110 (the kernel tells of a parent's end only where it is asked)
+async def _stop_when_orphaned(supervisor_pid: int | None, stop: Callable[[], None]) -> None:
+    """A worker whose supervisor was killed, be it before this is asked for the first time, drains and goes: nobody
+    would start or stop it any more. One that has none outlives the shell that started it."""
+    if supervisor_pid is None:
+        return
+    while os.getppid() == supervisor_pid:  # noqa: ASYNC110 (the kernel tells of a parent's end only where it is asked)
         await asyncio.sleep(1.0)
     stop()
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`python -m gateway.cli.worker TABLE_IN_FORCE FD [ADMIN_FD]`, its settings in the environment: what the supervisor
-    starts."""
+    """`python -m gateway.cli.worker SUPERVISOR_PID TABLE_IN_FORCE FD [ADMIN_FD]`, its settings in the environment: what
+    the supervisor starts."""
     try:
         settings = from_environ(os.environ)
     except SettingsFaults as faults:
         sys.stderr.write(f"gateway: {faults}\n")
         return EXIT_UNFIT
-    table_in_force, *numbers = arguments
+    supervisor_pid, table_in_force, *numbers = arguments
     listener, *more = [socket.socket(fileno=int(number)) for number in numbers]
-    return run_worker(settings, listener, more[0] if more else None, table_in_force=Path(table_in_force))
+    return run_worker(
+        settings,
+        listener,
+        more[0] if more else None,
+        table_in_force=Path(table_in_force),
+        supervisor_pid=int(supervisor_pid),
+    )
 
 
 if __name__ == "__main__":

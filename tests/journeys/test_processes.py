@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -17,7 +20,7 @@ import pytest
 from tests.faults import reconcile
 from tests.journeys.caller import Heard, ask, events_of, listen, listening
 from tests.journeys.fault_provider import FaultProvider
-from tests.journeys.gateway_process import PATIENCE_S, GatewayProcess, running, table_of, until
+from tests.journeys.gateway_process import PATIENCE_S, ROOT, GatewayProcess, running, table_of, until
 
 
 @contextmanager
@@ -138,6 +141,42 @@ def test_a_killed_worker_loses_no_usage(tmp_path: Path) -> None:
 
         lines = until(all_booked, "the dead worker's journal in the ledger")
         judge(tmp_path, lines, allowed="inexact,off,unknown", at_most=cut)
+
+
+def test_workers_go_with_their_supervisor_however_early_it_was_killed(tmp_path: Path) -> None:
+    """It is killed as soon as the first of them answers; others are still being started."""
+    with one_provider(tmp_path, workers=3) as (gateway, _):
+        workers = gateway.worker_pids()
+        gateway.process.kill()
+        gateway.process.wait()
+
+        until(lambda: not any(map(is_running, workers)), "the end of all workers")
+
+
+def test_a_gateway_outlives_the_shell_that_started_it(tmp_path: Path) -> None:
+    with FaultProvider() as provider:
+        (tmp_path / "mappings.yaml").write_text(table_of({"only": provider.base_url}))
+        command = f"{sys.executable} -m gateway serve --port 0 > log 2>&1 & echo $!"
+        environ = {**os.environ, "PYTHONPATH": str(ROOT), "GATEWAY_STATE_DIR": str(tmp_path / "state")}
+        done = subprocess.run(
+            ["sh", "-c", command], cwd=tmp_path, env=environ, stdout=subprocess.PIPE, text=True, check=True
+        )
+        pid = int(done.stdout)
+        try:
+            until(lambda: "listening on" in (tmp_path / "log").read_text(), "the gateway")
+            time.sleep(2.5)  # longer than it takes to look after one's parent twice
+            assert is_running(pid)
+        finally:
+            os.kill(pid, signal.SIGTERM)
+        until(lambda: not is_running(pid), "the end of the gateway")
+
+
+def is_running(pid: int) -> bool:
+    """Neither gone nor a zombie that nobody has asked after."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_a_killed_gateway_loses_no_usage(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -53,7 +54,9 @@ class RedisLedger:
 
     async def admit(self, requests: Sequence[Admit]) -> list[Admission | Refusal]:
         answers = [self._admitting.start(ADMIT, *_admit_call(self._names(ask.team_id), ask)) for ask in requests]
-        return [_admission(ask, _unpack(await answer)) for ask, answer in zip(requests, answers, strict=True)]
+        # All of them are awaited, also where the first fails: none is left for the collector to complain of.
+        replies = await asyncio.gather(*answers)
+        return [_admission(ask, _unpack(reply)) for ask, reply in zip(requests, replies, strict=True)]
 
     async def settle(self, run: Run) -> Settled:
         keys, argument = _settle_call(self._names(run.team_id), run)
@@ -143,8 +146,7 @@ class RedisLedger:
             self._settling.start(ADMIT, *_admit_call(self._names(ask.team_id), replace(ask, forced=True)))
             for ask in requests
         ]
-        for answer in answers:
-            await answer
+        await asyncio.gather(*answers)
 
     def _names(self, team_id: str) -> TeamNames:
         return TeamNames(self._prefix, team_id)
