@@ -158,6 +158,23 @@ def test_the_printed_stream_falls_back(demo: Demo) -> None:
     assert body.rstrip().endswith("data: [DONE]")
 
 
+def test_the_demo_tells_why_a_request_went_where_it_went(demo: Demo) -> None:
+    headers, _ = demo.curl(0)
+    printed = _first(r"(?m)^GATEWAY_STATE_DIR=.* gateway explain .*$", demo.printed)
+    command = printed.replace(" gateway ", f" {sys.executable} -m gateway ")
+    told = subprocess.run(
+        ["sh", "-c", command.replace("INFERENCE_ID", _first(r"(?<=inference-id: )[0-9a-f-]{36}", headers))],
+        cwd=f"/proc/{demo.process.pid}/cwd",
+        env=demo.environ,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    ).stdout
+    assert "answered by groq, the second that was asked" in told
+    assert "groq-down: 503" in told
+
+
 @pytest.mark.parametrize("index", [0, 1], ids=["openai", "huggingface_hub"])
 def test_the_clients_in_the_page_get_an_answer(demo: Demo, index: int) -> None:
     program = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)[index]

@@ -116,6 +116,10 @@ The same, streamed:
 curl -iN {address}/v1/chat/completions -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' \\
   -d '{{"model": "{SHOWN_MODEL}", "stream": true, "messages": [{{"role": "user", "content": "Say hello."}}]}}'
 
-Append :cohere or another provider to the model to choose who answers. Ctrl-C stops everything.
+Append :cohere or another provider to the model to choose who answers. Why one went where it went:
+
+GATEWAY_STATE_DIR={settings.state_dir} gateway explain --request INFERENCE_ID
+
+Ctrl-C stops everything.
 """)
     out.flush()

@@ -93,10 +93,11 @@ def _asked(decision: Json) -> Iterator[str]:
     if decision["pinned"]:
         yield f"Only {decision['pinned']} was asked for."
     needs = [name.lower().replace("_", " ") for name in decision["needs"]]
-    wanted = [*needs, f"at least {decision['prompt_tokens']} prompt tokens"]
+    tokens = decision["prompt_tokens"]
+    room = f"room for at least {tokens} {'token' if tokens == 1 else 'tokens'} of the prompt"
     if decision["max_tokens"]:
-        wanted.append(f"up to {decision['max_tokens']} of an answer")
-    yield f"It needs {', '.join(wanted)}."
+        room += f" and {decision['max_tokens']} of an answer"
+    yield f"It needs {', '.join([*needs, room])}."
     if decision["wishes"]:
         yield f"Its field `provider` says {_plain(decision['wishes'])}."
     for whose, what in decision["ceilings"].items():

@@ -13,6 +13,7 @@ import pytest
 from gateway.cli.main import main
 from gateway.ids import InferenceIds
 from gateway.journal.entries import Intent, decode_entry, frame, frames
+from gateway.routing.decision import Decision, is_the_same, replay, unpack
 from tests.journeys.caller import ask
 from tests.journeys.conftest import Town
 from tests.journeys.gateway_process import ADMIN_KEY, GatewayProcess, table_of, until
@@ -107,7 +108,7 @@ def test_the_command_line_tells_it_in_words(town: Town, command: Command) -> Non
         "answered by second, the second that was asked",
         "$0.000205 charged",
         "Policy preferred, as the table says",
-        "up to 100 of an answer",
+        "of the prompt and 100 of an answer",
         "Its field `provider` says ignore third.",
         "1. first as chat: $3 in and $6 out a million tokens",
         "-  third: in provider.ignore",
@@ -131,6 +132,15 @@ def test_the_choice_is_made_again_though_the_table_is_another_now(
 
     assert code == 0
     assert "the choice is the same: first, then second, without third (wish)." in told
+
+
+def test_every_decision_of_a_run_is_made_again(town: Town) -> None:
+    for wishes in ({}, {"sort": "price"}, {"sort": "throughput"}, {"order": ["third"]}, {"allow_fallbacks": False}):
+        for _ in range(4):
+            assert ask(town.gateway, provider=wishes, model="default").status_code == 200
+    made = [Decision(unpack(bytes(one.decision)), one.route) for one in intents(town.gateway.state_dir)]
+    assert len(made) >= 20
+    assert all(is_the_same(decision, replay(decision)) for decision in made)
 
 
 def test_a_choice_that_was_not_made_is_exit_3(
