@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import ssl
 import time
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from gateway.config.mapping_faults import MappingFaults
 from gateway.config.settings import Settings
 from gateway.errors import GatewayError, InternalError, MethodNotAllowed, NotFound
 from gateway.exchange import Exchange
+from gateway.health_beat import HealthBeat
 from gateway.idempotency import KeptAnswers
 from gateway.ids import InferenceIds, new_instance_id, new_team_id
 from gateway.janitor import Janitor
@@ -44,6 +46,7 @@ from gateway.records import Attempt
 from gateway.reports import Reports
 from gateway.retirement import Kept, Retirement
 from gateway.rollbacks import Rollbacks
+from gateway.routing.health import HealthBook
 from gateway.service import Service
 from gateway.store.base import Store, StoreAway, StoreUnfit
 from gateway.store.open import open_store
@@ -64,11 +67,14 @@ from gateway.web.request import HeaderMap, Receive, Scope, Send
 from gateway.web.responses import error_response
 from gateway.web.team import team_routes
 from providers.registry import ADAPTERS
+from providers.wire import Headers, ProviderFailure
 
 CHAT_PATH: Final = "/v1/chat/completions"
 PINNED_END: Final = "/chat/completions"
 SHIP_AT_EXIT_S: Final = 5.0
 JOURNAL_FOLDER: Final = "journal"
+STAGGER_S: Final = 0.5
+"""Workers take the probe of an offer that another one opened up to this much apart."""
 
 
 class StartupFailed(Exception):
@@ -111,8 +117,19 @@ class Application:
             tell_unpriced=UnpricedTokens(self._metrics).tell,
         )
         self._door = self._open_door()
-        exchange = Exchange(self._door, on_skipped=self._metrics.count_skipped)
-        self._service = Service(catalog, self._meter, exchange, on_attempt=self._on_attempt, metrics=self._metrics)
+        exchange = Exchange(self._door, on_headers=self._on_headers, on_skipped=self._metrics.count_skipped)
+        self._book = HealthBook(catalog.routing.breaker, stagger_s=random.random() * STAGGER_S)  # noqa: S311
+        self._service = Service(
+            catalog,
+            self._meter,
+            exchange,
+            self._book,
+            on_attempt=self._on_attempt,
+            on_barred=self._on_barred,
+            metrics=self._metrics,
+        )
+        self._beat = HealthBeat(self._book, self._store.board(self._journal.instance))
+        self._beat.start()
         self._authenticator = Authenticator(self._store)
         self._reports = Reports(
             self._store,
@@ -172,6 +189,7 @@ class Application:
         for task in self._background:
             task.cancel()
         await asyncio.wait(self._background)
+        await self._beat.aclose()
         await self._authenticator.aclose()
         if not await self._shipper.drain(SHIP_AT_EXIT_S):
             self._log.warning("unshipped", entries=self._shipper.pending_entries)
@@ -266,6 +284,8 @@ class Application:
         self.readiness.facts["generation"] = lambda: self._service.catalog.generation
         self.readiness.facts["store"] = lambda: self._store.kind
         self.readiness.facts["mapping_fault"] = lambda: self._watch.fault
+        self.readiness.facts["refused_keys"] = lambda: self._book.refusing(self._catalog().providers.values()) or None
+        self.readiness.facts["health_board"] = lambda: self._beat.away
         self.readiness.facts["unshipped_entries"] = lambda: self._shipper.pending_entries
         self.readiness.facts["lost_entries"] = lambda: self._shipper.lost_entries or None
         self.readiness.facts["untold_budget_warnings"] = lambda: self._warnings.pending or None
@@ -281,7 +301,7 @@ class Application:
 
     def _measured(self, offer: Offer) -> Measured:
         """What this worker has seen of an offer, for the model list."""
-        seen = self._service.book.look(offer, time.monotonic())
+        seen = self._book.look(offer, time.monotonic())
         return Measured(seen.state != "open", seen.first_content_ms, seen.tokens_per_s)
 
     async def _store_check(self) -> str | None:
@@ -310,6 +330,22 @@ class Application:
         self._metrics.mapping_reloads.labels("failed").inc()
         self._metrics.mapping_refused.set(1)
         self._log.error("mapping_refused", fault=fault)
+
+    def _on_headers(self, offer: Offer, headers: Headers) -> None:
+        self._book.read_limits(offer, headers, time.monotonic())
+
+    def _on_barred(self, offer: Offer, failure: ProviderFailure) -> None:
+        """Nothing but an operator helps: another key, or another table."""
+        provider = offer.provider.name
+        self._metrics.key_refusals.labels(provider).inc()
+        self._log.error(
+            "provider_key_refused",
+            provider=provider,
+            provider_model=offer.provider_model,
+            status=failure.status,
+            reason=failure.message,
+            remedy="put the key right and reload the mapping table; the provider gets no request until then",
+        )
 
     def _on_attempt(self, provider: str, attempt: Attempt) -> None:
         self._metrics.count_attempt(provider, attempt.failure or "answered", attempt.duration_ms / 1000)

@@ -15,7 +15,7 @@ from gateway.upstream.client import Door, UpstreamResponse, failure_of
 from gateway.upstream.content_type import EVENT_STREAM, JSON, other_type
 from gateway.upstream.faults import UpstreamFault
 from providers.base import Adapter, StreamReader
-from providers.wire import ChatRequest, Delta, FailureKind, ProviderFailure, Reply, Usage
+from providers.wire import ChatRequest, Delta, FailureKind, Headers, ProviderFailure, Reply, Usage
 
 REPLY_BYTES_MAX: Final = 32 << 20
 ERROR_BODY_BYTES_MAX: Final = 64 << 10
@@ -27,6 +27,8 @@ AFTER_FINISH_S: Final = 2.0
 
 OnHead = Callable[[int], None]
 """Told the status of an answer as soon as it is there, unless the whole answer is there with it."""
+OnHeaders = Callable[[Offer, Headers], None]
+"""Told the headers of every answer, also of one that is an error."""
 OnSkipped = Callable[[str, int], None]
 """Told how many malformed events of a provider's stream were passed over, where there were any."""
 
@@ -76,6 +78,7 @@ class LiveStream:
         "first_content_ms",
         "offer",
         "reader",
+        "started_s",
     )
 
     def __init__(
@@ -93,6 +96,7 @@ class LiveStream:
         self.dropped = dropped
         self.first: list[Delta] = []
         self.first_content_ms: float | None = None
+        self.started_s = time.monotonic()
         self.ended = False
         self._response = response
         self._deadline_s = deadline_s
@@ -176,8 +180,9 @@ class LiveStream:
 class Exchange:
     """Sends calls through the door. Holds no state of its own."""
 
-    def __init__(self, door: Door, *, on_skipped: OnSkipped) -> None:
+    def __init__(self, door: Door, *, on_headers: OnHeaders, on_skipped: OnSkipped) -> None:
         self._door = door
+        self._on_headers = on_headers
         self._on_skipped = on_skipped
 
     async def send(
@@ -189,6 +194,7 @@ class Exchange:
         call = adapter.build_call(request, offer.target)
         due_s = min(deadline_s, time.monotonic() + timeouts.total_s)
         response = await self._door.post(call, attempt_id, timeouts, due_s)
+        self._on_headers(offer, response.headers)
         try:
             if not response.complete:
                 on_head(response.status)
@@ -214,6 +220,7 @@ class Exchange:
         deadline_s = min(deadline_s, started_s + timeouts.total_s)
         first_due_s = min(deadline_s, started_s + timeouts.first_token_s)
         response = await self._door.post(call, attempt_id, timeouts, first_due_s)
+        self._on_headers(offer, response.headers)
         dropped = named(call.dropped) if call.dropped else ()
         live = LiveStream(
             offer, adapter.open_stream(request), response, dropped, deadline_s, first_due_s, self._on_skipped
@@ -233,6 +240,7 @@ class Exchange:
             said = other_type(response.headers, EVENT_STREAM)
             if said is not None:
                 raise _mislabelled(said, live.reader.usage, sum(delta.text_chars for delta in first))
+            live.started_s = started_s
             live.first_content_ms = (time.monotonic() - started_s) * 1000
         except ProviderFailure as failure:
             failure.status = failure.status or 200

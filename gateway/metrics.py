@@ -82,6 +82,12 @@ class Metrics:
             registry=r,
             multiprocess_mode="livesum",
         )
+        self.key_refusals = Counter(
+            "gateway_provider_key_refusals_total",
+            "Times that a provider refused our key and was taken out until the next reload.",
+            ["provider"],
+            registry=r,
+        )
         self.unshipped_entries = Gauge(
             "gateway_unshipped_entries",
             "Entries of journals that the store does not have yet.",

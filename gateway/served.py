@@ -114,7 +114,7 @@ class Streamed(Served):
         duration_ms = int((now_s - self._started_s) * 1000)
         # Usage that came while the answer was not yet over counts only a part of it.
         usage = reader.usage if broken is None or reader.finished else None
-        self._tell_health(usage, text_chars, broken, now_s, duration_ms)
+        self._tell_health(usage, text_chars, broken, now_s)
         return self.bill.won(
             usage=usage,
             text_chars=text_chars,
@@ -127,18 +127,20 @@ class Streamed(Served):
             to_go_on=to_go_on,
         )
 
-    def _tell_health(
-        self, usage: Usage | None, text_chars: int, broken: str | None, now_s: float, duration_ms: int
-    ) -> None:
+    def _tell_health(self, usage: Usage | None, text_chars: int, broken: str | None, now_s: float) -> None:
         if broken == CLIENT_GONE:
             self._book.abandon(self.offer)
         elif broken is not None:
             self._book.fail(self.offer, now_s, blames=True)
         else:
-            first_ms = self.live.first_content_ms or 0.0
-            writing_s = max(0.001, duration_ms / 1000 - first_ms / 1000)
-            tokens = usage.completion_tokens if usage is not None else text_chars // 4
-            self._book.succeed(self.offer, now_s, first_content_ms=first_ms, tokens_per_s=tokens / writing_s)
+            live = self.live
+            self._book.succeed(
+                self.offer,
+                now_s,
+                first_content_ms=live.first_content_ms,
+                tokens=usage.completion_tokens if usage is not None else text_chars // 4,
+                took_s=now_s - live.started_s,
+            )
 
 
 def book_left(bill: Bill, started_s: float, *, text_chars: int) -> None:

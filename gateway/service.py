@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from functools import partial
-from typing import Final
 from zoneinfo import ZoneInfo
 
 from gateway.ask import Ask
@@ -20,13 +19,12 @@ from gateway.config.catalog import Catalog, Offer
 from gateway.continuation import Continuation, can_go_on, may_go_on
 from gateway.errors import Forbidden, GatewayError
 from gateway.exchange import Answer, Exchange, LiveStream
-from gateway.failover import ClientGone, Walk, attempts_header, begin_first
+from gateway.failover import TIMER_S, Begun, ClientGone, OnBarred, Walk, attempts_header, begin_first
 from gateway.metering import Bill, Meter
 from gateway.metrics import Metrics
 from gateway.opening import Opening
 from gateway.places import Caller, Guest, Places
 from gateway.records import Attempt, attempt_id
-from gateway.routing.candidate import Candidate
 from gateway.routing.health import HealthBook
 from gateway.routing.naming import resolve
 from gateway.routing.offerings import Offerings
@@ -46,9 +44,6 @@ from providers.wire import (
     encode_json,
     replace,
 )
-
-TIMER_S: Final = 0.005
-"""A timer of the event loop may be early by a millisecond, and silence is to be kept to its end."""
 
 AttemptSeen = Callable[[str, Attempt], None]
 """Told of every attempt with the provider's name."""
@@ -79,25 +74,31 @@ class Service:
         catalog: Catalog,
         meter: Meter,
         exchange: Exchange,
+        book: HealthBook,
         *,
         on_attempt: AttemptSeen,
+        on_barred: OnBarred,
         metrics: Metrics,
         draw: Callable[[], float] = random.random,
     ) -> None:
         self.meter = meter
-        self.book = HealthBook(catalog.routing.breaker)
+        self.book = book
         self.retry_budget = RetryBudget(catalog.routing.retry_budget_percent)
         self.places = Places(self.book, metrics)
         self._exchange = exchange
         self._on_attempt = on_attempt
+        self._on_barred = on_barred
         self._draw = draw
-        self.use_catalog(catalog)
+        self._take(catalog)
 
     def use_catalog(self, catalog: Catalog) -> None:
         """From the next request on; those under way keep the old table."""
+        self.book.reloaded(catalog.routing.breaker, time.monotonic())
+        self._take(catalog)
+
+    def _take(self, catalog: Catalog) -> None:
         self.catalog = catalog
         self._offerings = Offerings(catalog)
-        self.book.breaker = catalog.routing.breaker
         self.retry_budget.percent = catalog.routing.retry_budget_percent
         self.places.use_catalog(catalog)
         self._zone = ZoneInfo(catalog.timezone)
@@ -140,8 +141,13 @@ class Service:
             answer = await walk.first_success(once)
             attempt = walk.attempts[-1]
             self._on_attempt(attempt.provider, attempt)
-            self.book.succeed(answer.offer, time.monotonic())
             reply = answer.reply
+            self.book.succeed(
+                answer.offer,
+                time.monotonic(),
+                tokens=reply.usage.completion_tokens if reply.usage is not None else 0,
+                took_s=attempt.duration_ms / 1000,
+            )
             booked = bill.won(
                 usage=reply.usage,
                 text_chars=reply.text_chars,
@@ -174,7 +180,7 @@ class Service:
             live = await self._exchange.open_stream(
                 offer, request, attempt_id(call.inference_id, number), walk.deadline_s, bill.head
             )
-            self.book.answering(offer)
+            walk.answering(offer)
             if call.whole:
                 await kept.fill(live)
             return live
@@ -204,7 +210,7 @@ class Service:
                 live = await self._exchange.open_stream(
                     offer, ask_on(offer), attempt_id(call.inference_id, number), walk.deadline_s, bill.head
                 )
-                self.book.answering(offer)
+                walk.answering(offer)
                 return live
 
             live = await walk.go_on(once, can_go_on)
@@ -241,7 +247,7 @@ class Service:
                 )
             )
         except BaseException:
-            self.book.abandon(entered.offer)
+            self.book.abandon(entered.candidate.offer, probe=entered.probe)
             raise
         request = ask.request
         if request.hub_model != plan.hub_model:
@@ -268,6 +274,7 @@ class Service:
             retry_budget=self.retry_budget,
             deadline_s=guest.deadline_s,
             on_failure=on_failure,
+            on_barred=self._on_barred,
             gone=call.caller.gone,
             wait_for_room=partial(self.places.room, guest),
         )
@@ -276,26 +283,26 @@ class Service:
     def _guest(self, call: Call) -> Guest:
         return Guest(call.principal.billed.id, call.caller, call.arrived_s + self.catalog.routing.deadline_s)
 
-    async def _enter(self, call: Call, guest: Guest) -> tuple[Plan, Candidate]:
+    async def _enter(self, call: Call, guest: Guest) -> tuple[Plan, Begun]:
         """The plan, and the first of its candidates that has room, whose attempt is begun. Raises a plan's refusal,
         Overloaded, and what a caller raises who leaves."""
         plan = self.plan(call.ask, call.principal)
-        entered = begin_first(plan.candidates, self.book)
+        entered = begin_first(plan.candidates, self.book, time.monotonic())
         while entered is None:
             if plan.candidates:
                 plan, entered = await self._plan_with_room(call, guest, plan)
             else:
                 plan = await self._plan_after_silence(call, plan)
-                entered = begin_first(plan.candidates, self.book)
+                entered = begin_first(plan.candidates, self.book, time.monotonic())
         return plan, entered
 
-    async def _plan_with_room(self, call: Call, guest: Guest, full: Plan) -> tuple[Plan, Candidate | None]:
+    async def _plan_with_room(self, call: Call, guest: Guest, full: Plan) -> tuple[Plan, Begun | None]:
         """The plan once somebody of a full one has room: made anew, since what it saw is old by then."""
         name = await self.places.room(guest, [candidate.offer.provider.name for candidate in full.candidates])
         self.book.free_room(name)
         try:
             plan = self.plan(call.ask, call.principal)
-            return plan, begin_first(plan.candidates, self.book)
+            return plan, begin_first(plan.candidates, self.book, time.monotonic())
         finally:
             self.places.pass_on(name)  # whatever of it was not taken
 

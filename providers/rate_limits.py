@@ -31,6 +31,20 @@ class RateLimits:
     tokens_remaining: int | None = None
     tokens_reset_s: float | None = None
 
+    def tightest(self) -> tuple[float, float | None] | None:
+        """The smaller of the shares that are left, from 0 to 1, and when it is whole again, in seconds. None where
+        nothing can be told."""
+        windows = (
+            (self.requests_limit, self.requests_remaining, self.requests_reset_s),
+            (self.tokens_limit, self.tokens_remaining, self.tokens_reset_s),
+        )
+        shares = [
+            (min(1.0, left / limit) if limit else 0.0, reset_s)
+            for limit, left, reset_s in windows
+            if left is not None and (limit or left == 0)
+        ]
+        return min(shares, key=lambda share: share[0], default=None)
+
 
 @dataclass(frozen=True, slots=True)
 class LimitHeader:

@@ -49,6 +49,8 @@ LIBRARIES: Final[Mapping[str, tuple[str, ...]]] = {
         # And values that are made for every attempt, where a frozen dataclass costs too much.
         "gateway.records", "gateway.outcomes", "gateway.metering",
         "gateway.routing.situation", "gateway.routing.offerings", "gateway.routing.decision",
+        # And what workers tell each other of providers.
+        "gateway.health_beat",
     ),
     # The supervisor tells the metrics of a worker that died.
     "prometheus_client": ("gateway.metrics", "gateway.cli.supervisor"),

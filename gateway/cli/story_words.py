@@ -137,6 +137,8 @@ def _facts(candidate: Json, policy: str) -> Iterator[str]:
     yield f"{candidate['in_flight']} under way"
     if candidate["state"] != UNSEEN.state:
         yield f"its breaker {candidate['state'].replace('_', ' ')}, asked as a probe"
+    if candidate["spared_s"]:
+        yield f"near its rate limit for {candidate['spared_s']:.0f} s more"
 
 
 def _attempts(story: Json) -> Iterator[str]:

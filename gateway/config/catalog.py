@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from hashlib import blake2b
 
 from providers.base import Adapter
 from providers.wire import Target
@@ -56,6 +57,13 @@ class ProviderEntry:
     api_key: str | None = field(default=None, repr=False)
     timeouts: Timeouts = Timeouts()
     max_concurrency: int | None = None
+    account: str = field(init=False)
+    """Who pays there, as a digest of address and key: what a provider says of one entry, as `Retry-After`, holds for
+    every entry with the same."""
+
+    def __post_init__(self) -> None:
+        digest = blake2b(f"{self.base_url}\0{self.api_key or ''}".encode(), digest_size=8)
+        object.__setattr__(self, "account", digest.hexdigest())
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from gateway.routing.candidate import Contender, Skipped
 from gateway.routing.fitness import unfit, unready
-from gateway.routing.ordering import ordered, room_first
+from gateway.routing.ordering import ordered, room_first, spared_last
 from gateway.routing.situation import Situation
 
 
@@ -19,7 +19,8 @@ class Choice(NamedTuple):
 
 
 def choose(situation: Situation) -> Choice:
-    """The candidates, those without room for one more request last, and the reasons of all who are none."""
+    """The candidates, those near a rate limit and those without room for one more request last, and the reasons of all
+    who are none."""
     offering, seen = situation.offering, situation.seen
     skipped = [Skipped(name, "unkeyed", reason) for name, reason in offering.left_out.items()]
     lasting: list[Contender] = []
@@ -38,7 +39,7 @@ def choose(situation: Situation) -> Choice:
     fit = [one for one in lasting if _is_ready(one, skipped)]
     if not fit and lasting:
         fit = _soonest(lasting, skipped)
-    return Choice([one.place for one in room_first(ordered(fit, situation))], skipped)
+    return Choice([one.place for one in room_first(spared_last(ordered(fit, situation)))], skipped)
 
 
 def _is_ready(one: Contender, skipped: list[Skipped]) -> bool:

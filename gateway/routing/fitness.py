@@ -4,10 +4,20 @@ allow, and how the provider fares. The first reason against it counts.
 
 from __future__ import annotations
 
+from typing import Final
+
 from gateway.ask import NO_WISHES, Wishes
 from gateway.routing.candidate import Skipped
 from gateway.routing.health import Seen
 from gateway.routing.situation import Bound, Situation, Terms
+
+BARRED_S: Final = 60.0
+"""When to try again where nobody knows when our key is put right."""
+_BREAKER_SAYS: Final = {
+    "open": "its breaker is open",
+    "half_open": "another worker probes whether it is well again",
+    "probing": "a request probes whether it is well again",
+}
 
 
 def unfit(terms: Terms, situation: Situation) -> Skipped | None:
@@ -39,12 +49,14 @@ def unfit(terms: Terms, situation: Situation) -> Skipped | None:
 
 def unready(terms: Terms, seen: Seen) -> Skipped | None:
     """A passing reason against an offer."""
+    if seen.barred:
+        reason = "it refused the gateway's key; it is out until the table is reloaded"
+        return Skipped(terms.provider, "barred", reason, BARRED_S)
     if seen.cooling_s > 0:
         wait_s = seen.cooling_s
         return Skipped(terms.provider, "cooling", f"it asked for silence for {wait_s:.0f} s more", wait_s)
     if not seen.ready:
-        reason = f"its breaker is {seen.state.replace('_', ' ')}"
-        return Skipped(terms.provider, "breaker", reason, max(0.0, seen.ready_in_s))
+        return Skipped(terms.provider, "breaker", _BREAKER_SAYS[seen.state], max(0.0, seen.ready_in_s))
     return None
 
 

@@ -37,6 +37,12 @@ def room_first(fit: list[Contender]) -> list[Contender]:
     return [one for one in fit if one.seen.has_room] + full if full else fit
 
 
+def spared_last(fit: list[Contender]) -> list[Contender]:
+    """The same order, but accounts near their rate limit last, so that it is not a 429 that says so."""
+    spared = [one for one in fit if one.seen.spared_s > 0]
+    return [one for one in fit if one.seen.spared_s <= 0] + spared if spared else fit
+
+
 def _by_names(fit: list[Contender], names: Sequence[str]) -> list[Contender]:
     rank = {name: i for i, name in enumerate(names)}
     return sorted(fit, key=lambda one: rank.get(one.terms.provider, len(rank)))

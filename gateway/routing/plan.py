@@ -26,6 +26,8 @@ PROMPT_BYTES_PER_TOKEN: Final = 4
 """What English prose comes to. Only what is clearly too long is ruled out by it."""
 _SORT_POLICY: Final = {"price": "cheapest", "throughput": "fastest", "latency": "latency"}
 """What `provider.sort` means."""
+_PASSING: Final = frozenset({"breaker", "cooling", "barred"})
+"""Codes of what says nothing about the request."""
 
 
 class Plan(NamedTuple):
@@ -96,8 +98,8 @@ def refusal(plan: Plan) -> GatewayError:
     telling = [skip for skip in plan.skipped if skip.code != "pin"]
     codes = {skip.code for skip in telling}
     reasons = "; ".join(f"{skip.provider}: {skip.reason}" for skip in telling)
-    if codes & {"breaker", "cooling"}:
-        soonest = min(skip.ready_in_s for skip in telling if skip.code in ("breaker", "cooling"))
+    if codes & _PASSING:
+        soonest = min(skip.ready_in_s for skip in telling if skip.code in _PASSING)
         return NoProviderAvailable(
             f"No provider of {plan.hub_model} can be asked right now ({reasons}).", retry_after_s=max(1.0, soonest)
         )

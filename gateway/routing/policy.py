@@ -25,15 +25,24 @@ class Move(Enum):
     """The caller gets the answer: it is about the request, not about the provider."""
 
 
+class Bar(Enum):
+    """What is out, until the table is reloaded, when our key was refused."""
+
+    ACCOUNT = "account"
+    OFFER = "offer"
+
+
 @dataclass(frozen=True, slots=True)
 class Rule:
     """`same_offer`: it may be worth asking the same offer once more, first. `blames`: it counts against the
-    provider's health. `cools`: a Retry-After with it silences the whole account."""
+    provider's health. `cools`: a Retry-After with it silences the whole account. `bars`: what to ask again is of no
+    use until an operator has changed something."""
 
     move: Move
     same_offer: bool = False
     blames: bool = True
     cools: bool = False
+    bars: Bar | None = None
 
 
 POLICY: Final[Mapping[FailureKind, Rule]] = {
@@ -43,9 +52,10 @@ POLICY: Final[Mapping[FailureKind, Rule]] = {
     FailureKind.TOO_LARGE: Rule(Move.NEXT, blames=False),
     FailureKind.MODEL_OUTPUT: Rule(Move.NEXT, same_offer=True, blames=False),
     # Our own key or account is at fault: never the caller's business.
-    FailureKind.AUTH: Rule(Move.NEXT),
+    FailureKind.AUTH: Rule(Move.NEXT, blames=False, bars=Bar.ACCOUNT),
     FailureKind.PAYMENT: Rule(Move.NEXT),
-    FailureKind.FORBIDDEN: Rule(Move.NEXT),
+    # The key is known, and may not use this model; others perhaps.
+    FailureKind.FORBIDDEN: Rule(Move.NEXT, blames=False, bars=Bar.OFFER),
     FailureKind.NOT_FOUND: Rule(Move.NEXT),
     FailureKind.CONFLICT: Rule(Move.NEXT),
     # A provider that was silent is never asked twice.

@@ -69,7 +69,7 @@ def _candidate_view(situation: Situation, place: int) -> JsonObject:
 
 def _skipped_view(situation: Situation, skip: Skipped) -> JsonObject:
     view: JsonObject = {"provider": skip.provider, "code": skip.code, "reason": skip.reason}
-    if skip.code in ("breaker", "cooling"):
+    if skip.code in ("breaker", "cooling", "barred"):
         found = zip(situation.offering.terms, situation.seen, strict=True)
         view.update(next(seen._asdict() for terms, seen in found if terms.provider == skip.provider))
     return view

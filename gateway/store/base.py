@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from gateway.records import Admission, Admit, ClosedEntry, Crossing, Refusal, Run, Settled
+from gateway.store.board import Board
 from gateway.tenants import Key, Organisation, Team
 
 STALE_AFTER_MS: Final = 35 * 86_400_000
@@ -275,6 +276,10 @@ class Archive(Protocol):
 class Store(Tenants, Organisations, Ledger, Answers, Reports, Archive, Protocol):
     kind: str
     """`redis` or `sqlite`."""
+
+    def board(self, instance: str) -> Board:
+        """Where the workers tell each other how providers fare; `instance` is this worker's. Nothing is opened yet."""
+        ...
 
     async def ping(self) -> None:
         """Raises StoreAway where the store cannot be asked now."""

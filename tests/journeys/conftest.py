@@ -59,5 +59,7 @@ def town(standing: Town) -> Iterator[Town]:
     """The module's town, every provider well again; no request of the test may have carried the caller's key."""
     for provider in standing.providers:
         provider.reset()
+    if "refused_keys" in standing.gateway.readyz():
+        standing.gateway.reload()
     yield standing
     assert [leak for provider in standing.providers for leak in provider.leaks()] == []

@@ -66,12 +66,8 @@ class GatewayProcess:
     def start(self) -> None:
         """Begins, and waits for /readyz."""
         passed = {name: value for name, value in os.environ.items() if not name.startswith(("GATEWAY_", "REDIS_"))}
-        passed.update(
-            PYTHONPATH=str(ROOT),
-            GATEWAY_STATE_DIR=str(self.state_dir),
-            GATEWAY_ADMIN_KEY=ADMIN_KEY,
-            **self._environ,
-        )
+        own = {"PYTHONPATH": str(ROOT), "GATEWAY_STATE_DIR": str(self.state_dir), "GATEWAY_ADMIN_KEY": ADMIN_KEY}
+        passed.update({**own, **self._environ})
         command = [sys.executable, "-m", "gateway", "serve", "--port", "0", "--workers", str(self._workers)]
         with self.log_path.open("ab") as log:
             begun_at = log.tell()
@@ -122,6 +118,11 @@ class GatewayProcess:
     def log_lines(self) -> list[dict[str, Any]]:
         """The log without what is not JSON."""
         return [json.loads(line) for line in self.log().splitlines() if line.startswith("{")]
+
+    def reload(self) -> None:
+        """SIGHUP; returns when no provider is out for its refusal of a key any more."""
+        self.process.send_signal(signal.SIGHUP)
+        until(lambda: "refused_keys" not in self.readyz(), "the reload")
 
     def readyz(self) -> dict[str, Any]:
         body: dict[str, Any] = self.http.get(f"{self.url}/readyz").json()

@@ -57,7 +57,7 @@ def test_a_quick_provider_needs_none(patient: Patient) -> None:
     assert heard.response.headers["x-inference-provider"] == "only"
 
 
-@pytest.mark.parametrize("fault", ["slow-ttft-250ms+400", "slow-ttft-250ms+401", "hang", "hang-after-headers"])
+@pytest.mark.parametrize("fault", ["slow-ttft-250ms+400", "slow-ttft-250ms+404", "hang", "hang-after-headers"])
 def test_an_error_after_a_comment_is_an_event_and_costs_nothing(patient: Patient, fault: str) -> None:
     patient.provider.next(fault, fault)
 

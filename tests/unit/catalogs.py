@@ -20,6 +20,7 @@ def offer(provider: str, *, adapter: str = "openai", usd: tuple[float, float] | 
         name=provider,
         adapter=made,
         base_url="http://127.0.0.1:9/v1",
+        api_key=more.pop("api_key", f"key-of-{provider}"),
         max_concurrency=more.pop("max_concurrency", None),
     )
     model = more.pop("provider_model", f"{provider}-model")

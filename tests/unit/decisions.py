@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from gateway.ask import NO_WISHES, SUFFIX_POLICIES, Ask, Wishes, split_model
 from gateway.config.catalog import Catalog, Ceilings, MaxPrice, Offer, Price
-from gateway.routing.health import UNSEEN, Seen, State
+from gateway.routing.breaker import State
+from gateway.routing.health import UNSEEN, Seen
 from gateway.routing.naming import resolve
 from gateway.routing.offerings import Offerings
 from gateway.routing.plan import Plan, make_plan
@@ -110,8 +111,8 @@ def _principal(rng: random.Random) -> Principal:
 def _seen(rng: random.Random) -> Seen:
     if rng.random() < 0.3:
         return UNSEEN
-    state = rng.choice((State.CLOSED,) * 6 + (State.OPEN, State.HALF_OPEN))
-    closed, free = state is State.CLOSED, rng.random() < 0.5
+    state = rng.choice((State.CLOSED,) * 6 + (State.OPEN, State.HALF_OPEN, State.PROBING))
+    closed, free = state is State.CLOSED, state is not State.PROBING and rng.random() < 0.5
     return Seen(
         state.value,
         closed or (state is State.HALF_OPEN and free),
@@ -122,4 +123,7 @@ def _seen(rng: random.Random) -> Seen:
         rng.choice((None, rng.uniform(20, 3_000))),
         rng.choice((None, rng.uniform(5, 500))),
         rng.random() < 0.95,
+        rng.choice((0.0, rng.random() / 2)),
+        rng.uniform(0, 60) if rng.random() < 0.05 else 0.0,
+        rng.random() < 0.02,
     )

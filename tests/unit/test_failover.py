@@ -11,7 +11,7 @@ import pytest
 
 from gateway.config.catalog import Breaker, Offer, Routing
 from gateway.errors import AllProvidersFailed, GatewayError, InvalidRequest, Overloaded, UpstreamTimeout
-from gateway.failover import ClientGone, Walk, attempts_header
+from gateway.failover import Begun, ClientGone, Walk, attempts_header
 from gateway.routing.candidate import Candidate
 from gateway.routing.choice import Choice
 from gateway.routing.health import HealthBook, Seen
@@ -37,6 +37,7 @@ class Upstreams:
         self.asked: list[str] = []
         self.slept: list[float] = []
         self.left = False
+        self.barred: list[str] = []
 
     async def once(self, of: Offer) -> str:
         name = of.provider.name
@@ -49,6 +50,9 @@ class Upstreams:
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
 
+    def clock(self) -> float:
+        return time.monotonic() + sum(self.slept)
+
     async def gone(self) -> bool:
         return self.left
 
@@ -60,18 +64,19 @@ def walk(upstreams: Upstreams, *offers: Offer, **routing: Any) -> Walk:
     candidates = tuple(Candidate(one, Seen()) for one in offers)
     plan = Plan(MODEL, candidates, Situation(Offering(()), []), Choice([], []))
     book = HealthBook(Breaker())
-    book.begin(offers[0])
     return Walk(
         plan=plan,
-        entered=candidates[0],
+        entered=Begun(candidates[0], book.begin(offers[0], 0)),
         routing=Routing(**routing),
         book=book,
         retry_budget=RetryBudget(20),
         deadline_s=time.monotonic() + 60,
         on_failure=lambda offer, attempt, failed: None,
+        on_barred=lambda offer, failed: upstreams.barred.append(offer.provider.name),
         gone=upstreams.gone,
         wait_for_room=upstreams.wait_for_room,
         sleep=upstreams.sleep,
+        clock=upstreams.clock,
     )
 
 
@@ -142,7 +147,8 @@ def test_a_short_retry_after_is_waited_out_exactly() -> None:
     up = Upstreams(a=[failure(K.RATE_LIMITED, 429, retry_after_s=2.0), "fine"], b=["other"])
     made = walk(up, *ABC[:2])
     assert answer(made, up) == "fine"
-    assert up.slept == [2.0]
+    assert up.slept == [pytest.approx(2.0, abs=0.01)]
+    assert up.slept[0] >= 2.0
 
 
 def test_a_long_retry_after_moves_on_and_silences_the_account() -> None:
@@ -166,6 +172,65 @@ def test_with_no_patience_for_retry_after_it_moves_on_at_once() -> None:
     up = Upstreams(a=[failure(K.RATE_LIMITED, 429, retry_after_s=1.0)], b=["fine"])
     assert answer(walk(up, *ABC[:2], retry_after_wait_s=0.0), up) == "fine"
     assert up.slept == []
+
+
+def test_what_was_short_may_grow_while_it_is_waited_out() -> None:
+    up = Upstreams(a=[failure(K.RATE_LIMITED, 429, retry_after_s=2.0)], b=["fine"])
+    made = walk(up, *ABC[:2])
+
+    async def sleep(seconds: float) -> None:
+        await up.sleep(seconds)
+        made.book.cool(ABC[0], up.clock() + 5)  # meanwhile another request was told more
+
+    made.sleep = sleep
+    assert answer(made, up) == "fine"
+    assert up.asked == ["a", "b"]
+
+
+def trip(book: HealthBook, of: Offer, failures: int = 5) -> None:
+    now_s = time.monotonic()
+    for _ in range(failures):
+        book.fail(of, now_s, blames=True, probe=book.begin(of, now_s))
+
+
+def test_who_broke_or_fell_silent_since_the_plan_is_passed_over() -> None:
+    up = Upstreams(a=[failure(K.RESET)], d=["fine"])
+    made = walk(up, *ABC, offer("d"))
+    trip(made.book, ABC[1])
+    made.book.cool(ABC[2], time.monotonic() + 5)
+    assert answer(made, up) == "fine"
+    assert up.asked == ["a", "d"]
+
+
+def test_the_failure_that_opens_a_breaker_is_not_followed_by_a_retry() -> None:
+    up = Upstreams(a=[failure(K.SERVER_ERROR, 500)])
+    made = walk(up, ABC[0])
+    trip(made.book, ABC[0], 4)
+    assert isinstance(refused(made, up), AllProvidersFailed)
+    assert up.asked == ["a"]
+
+
+@pytest.mark.parametrize(("kind", "of_others"), [(K.AUTH, True), (K.FORBIDDEN, False)])
+def test_a_refused_key_is_told_once_and_takes_the_provider_out(kind: FailureKind, of_others: bool) -> None:
+    up = Upstreams(a=[failure(kind, 401)], b=["fine"])
+    made = walk(up, *ABC[:2])
+    assert answer(made, up) == "fine"
+    assert up.barred == ["a"]
+    assert not made.book.admits(ABC[0], time.monotonic() + 1e6)
+    assert made.book.look(offer("a", provider_model="other"), time.monotonic()).barred is of_others
+
+
+def test_a_dying_provider_does_not_double_the_load() -> None:
+    """A thousand requests, nobody else to ask, every one fails; the breaker is held shut so that the budget alone
+    holds."""
+    up = Upstreams(a=[failure(K.SERVER_ERROR, 500)] * 2000)
+    made = walk(up, ABC[0])
+    made.book.breaker = Breaker(failures=10_000)
+    for _ in range(1000):
+        made.attempts.clear()
+        made.entered = Begun(made.plan.candidates[0], made.book.begin(ABC[0], 0))
+        refused(made, up)
+    assert 1000 + 150 < len(up.asked) <= 1000 + 200
 
 
 def test_the_soonest_retry_after_is_passed_on() -> None:
@@ -231,7 +296,7 @@ def bounded(upstreams: Upstreams, **routing: Any) -> Walk:
     offers = [offer(name, max_concurrency=1) for name in "abc"]
     made = walk(upstreams, *offers, **routing)
     for one in offers[1:]:
-        made.book.begin(one)
+        made.book.begin(one, 0)
     return made
 
 
@@ -275,9 +340,7 @@ def test_who_broke_while_it_was_waited_for_is_not_asked() -> None:
     freed: list[str] = []
 
     async def wait_for_room(providers: Collection[str]) -> str:
-        for _ in range(made.book.breaker.failures):
-            made.book.fail(made.plan.candidates[1].offer, time.monotonic(), blames=True)
-            made.book.begin(made.plan.candidates[1].offer)
+        trip(made.book, made.plan.candidates[1].offer)
         made.book.on_room = freed.append
         return "b"
 

@@ -1,27 +1,39 @@
-"""The breaker as its table of transitions says, silence after Retry-After, and the retry budget."""
+"""One worker's view of an offer: the breaker, silence, refused keys, rate limits, averages; and the retry budget."""
 
 from __future__ import annotations
 
 import random
 
+import pytest
+
 from gateway.config.catalog import Breaker
 from gateway.routing.health import HealthBook
 from gateway.routing.retry_budget import FLOOR, RetryBudget
+from providers.wire import Headers
 from tests.unit.catalogs import offer
 
 A = offer("a")
 OPENS = Breaker(failures=5, percent=50, window_s=30, open_s=15)
 
 
+def attempt(book: HealthBook, outcome: str, at_s: float) -> None:
+    """One attempt: `x` a failure, `.` a success, `-` a failure that is not the provider's, `g` its caller left."""
+    probe = book.begin(A, at_s)
+    if outcome == "g":
+        book.abandon(A, probe=probe)
+    elif outcome != ".":
+        book.fail(A, at_s, blames=outcome == "x", probe=probe)
+    else:
+        if probe:
+            book.answered(A, at_s)
+        book.succeed(A, at_s)
+
+
 def book_of(outcomes: str, *, at_s: float = 0.0) -> HealthBook:
-    """A book that has seen these outcomes: `x` a failure, `.` a success, `-` a failure that is not the provider's."""
+    """A book that has seen these outcomes."""
     book = HealthBook(OPENS)
     for outcome in outcomes:
-        book.begin(A)
-        if outcome == ".":
-            book.succeed(A, at_s)
-        else:
-            book.fail(A, at_s, blames=outcome == "x")
+        attempt(book, outcome, at_s)
     return book
 
 
@@ -41,8 +53,7 @@ def test_it_stays_closed_while_failures_are_the_smaller_part() -> None:
 
 def test_failures_outside_the_window_are_forgotten() -> None:
     book = book_of("xxxx", at_s=0)
-    book.begin(A)
-    book.fail(A, 31, blames=True)
+    attempt(book, "x", 31)
     assert state(book, 31) == "closed"
 
 
@@ -50,67 +61,93 @@ def test_what_is_not_the_providers_fault_does_not_count() -> None:
     assert state(book_of("-" * 50)) == "closed"
 
 
+def test_one_in_a_thousand_at_a_thousand_a_second_opens_nothing() -> None:
+    chance = random.Random(11)
+    book = HealthBook(OPENS)
+    for i in range(120_000):
+        attempt(book, "x" if chance.random() < 0.001 else ".", i / 1000)
+        assert book.look(A, i / 1000).ready
+    assert 0 < book.look(A, 120).error_rate < 0.005
+
+
 def test_after_its_time_one_probe_is_let_through() -> None:
     book = book_of("xxxxx")
     assert not book.look(A, 14.9).ready
     assert book.look(A, 15.1).ready
-    book.begin(A)
+    assert book.begin(A, 15.1)
     assert not book.look(A, 15.2).ready
     assert not book.look(A, 15.2).probe_free
+    assert not book.begin(A, 15.2)
 
 
 def test_a_good_probe_closes_and_forgets_a_bad_one_opens_again() -> None:
     book = book_of("xxxxx")
-    book.look(A, 16)
-    book.begin(A)
-    book.fail(A, 16, blames=True)
+    attempt(book, "x", 16)
     assert not book.look(A, 30).ready
-    book.look(A, 32)
-    book.begin(A)
-    book.succeed(A, 32)
+    attempt(book, ".", 32)
     assert state(book, 32) == "closed"
-    book.begin(A)
-    book.fail(A, 32, blames=True)
+    attempt(book, "x", 32)
     assert state(book, 32) == "closed"
 
 
-def test_a_probe_whose_caller_left_is_given_back() -> None:
+def test_a_probe_closes_with_its_first_content_and_not_with_its_end() -> None:
     book = book_of("xxxxx")
-    book.look(A, 16)
-    book.begin(A)
-    book.abandon(A)
-    assert book.look(A, 16).ready
+    assert book.begin(A, 16)
+    book.answered(A, 16.5)
+    assert book.look(A, 16.5).ready
+    book.fail(A, 60, blames=True)
+    assert state(book, 60) == "closed"
 
 
-def test_a_probe_that_flows_is_given_back_and_still_closes_at_its_end() -> None:
+def test_a_probe_that_tells_nothing_is_given_back() -> None:
+    for outcome in "g-":
+        book = book_of("xxxxx")
+        attempt(book, outcome, 16)
+        assert book.look(A, 16).ready
+
+
+def test_a_probe_that_hangs_does_not_keep_the_next_one_waiting_for_ever() -> None:
     book = book_of("xxxxx")
-    book.look(A, 16)
-    book.begin(A)
-    book.answering(A)
-    assert book.look(A, 16).ready
-    assert state(book, 16) == "half_open"
-    book.succeed(A, 90)
-    assert state(book, 90) == "closed"
+    assert book.begin(A, 16)
+    assert not book.look(A, 30).ready
+    assert book.look(A, 31).ready
+    assert book.begin(A, 31)
+    book.fail(A, 32, blames=True, probe=True)
+    assert state(book, 32) == "open"
+
+
+def test_only_the_probe_decides_not_what_began_before_it_opened() -> None:
+    book = HealthBook(OPENS)
+    for _ in range(7):
+        book.begin(A, 0)
+    for _ in range(5):
+        book.fail(A, 1, blames=True)
+    book.succeed(A, 2)
+    assert state(book, 2) == "open"
+    assert book.begin(A, 16)
+    book.fail(A, 17, blames=True)
+    assert not book.look(A, 17).probe_free
+    book.answered(A, 18)
+    assert state(book, 18) == "closed"
 
 
 def test_nobody_is_lost_count_of() -> None:
     book = HealthBook(OPENS)
     chance = random.Random(7)
-    running = 0
+    running: list[bool] = []
     for second in range(2000):
         if running and chance.random() < 0.5:
-            running -= 1
+            probe = running.pop(chance.randrange(len(running)))
             ending = chance.choice(["succeed", "fail", "abandon"])
             if ending == "succeed":
                 book.succeed(A, second)
             elif ending == "fail":
-                book.fail(A, second, blames=True)
+                book.fail(A, second, blames=True, probe=probe)
             else:
-                book.abandon(A)
+                book.abandon(A, probe=probe)
         else:
-            running += 1
-            book.begin(A)
-        assert book.look(A, second).in_flight == running == book.in_flight("a")
+            running.append(book.begin(A, second))
+        assert book.look(A, second).in_flight == len(running) == book.in_flight("a")
 
 
 def test_an_account_has_room_up_to_its_bound_over_all_its_models() -> None:
@@ -118,12 +155,12 @@ def test_an_account_has_room_up_to_its_bound_over_all_its_models() -> None:
     one, other = (offer("a", provider_model=name, max_concurrency=2) for name in ("one", "other"))
     freed: list[str] = []
     book.on_room = freed.append
-    book.begin(one)
+    book.begin(one, 0)
     book.hold_room("a")
     assert not book.look(other, 0).has_room
     book.free_room("a")
     assert book.look(other, 0).has_room
-    book.begin(other)
+    book.begin(other, 0)
     assert (book.look(one, 0).has_room, book.look(offer("b", max_concurrency=1), 0).has_room) == (False, True)
     book.fail(other, 0, blames=True)
     assert book.look(one, 0).has_room
@@ -132,11 +169,76 @@ def test_an_account_has_room_up_to_its_bound_over_all_its_models() -> None:
 
 def test_silence_holds_for_the_account_until_its_end() -> None:
     book = HealthBook(OPENS)
-    book.cool("a", 10.0)
-    book.cool("a", 7.0)
+    book.cool(A, 10.0)
+    book.cool(A, 7.0)
     assert book.look(A, 4.0).cooling_s == 6.0
     assert book.look(offer("a", provider_model="other"), 4.0).cooling_s == 6.0
+    assert (
+        book.look(offer("again", api_key="key-of-a"), 4.0).cooling_s == 6.0
+    )  # another name for the same address and key
+    assert not book.admits(A, 9.99)
     assert book.look(A, 10.0).cooling_s == 0.0
+    assert book.admits(A, 10.0)
+
+
+def test_a_refused_key_takes_out_the_account_until_the_table_is_reloaded() -> None:
+    book = HealthBook(OPENS)
+    assert book.bar(A, 1, whole_account=True)
+    assert not book.bar(A, 2, whole_account=True)
+    assert book.look(offer("a", provider_model="other"), 1e6).barred
+    assert not book.admits(A, 1e6)
+    book.reloaded(OPENS, 1e6)
+    assert not book.look(A, 1e6).barred
+
+
+def test_a_model_that_the_key_may_not_use_takes_out_only_itself() -> None:
+    book = HealthBook(OPENS)
+    assert book.bar(A, 1, whole_account=False)
+    assert book.look(A, 1).barred
+    assert not book.look(offer("a", provider_model="other"), 1).barred
+
+
+def limits(left: int, *, reset: str = "30s", limit: int = 100) -> Headers:
+    return [
+        (b"x-ratelimit-limit-requests", b"%d" % limit),
+        (b"x-ratelimit-remaining-requests", b"%d" % left),
+        (b"x-ratelimit-reset-requests", reset.encode()),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("left", "reset", "spared_s"), [(5, "30s", 0), (4, "30s", 30), (0, "30s", 30), (0, "6h", 60), (0, "", 5)]
+)
+def test_an_account_near_its_rate_limit_is_spared(left: int, reset: str, spared_s: float) -> None:
+    book = HealthBook(OPENS)
+    book.read_limits(A, limits(left, reset=reset), 0)
+    assert book.look(A, 0).spared_s == spared_s
+    assert book.look(A, 0).ready
+    assert book.look(A, spared_s).spared_s == 0
+
+
+def test_what_a_later_answer_says_of_the_limit_counts() -> None:
+    book = HealthBook(OPENS)
+    book.read_limits(A, limits(1), 0)
+    book.read_limits(A, limits(90), 1)
+    assert book.look(A, 1).spared_s == 0
+    book.read_limits(A, limits(1), 1.1)  # too soon after there was plenty
+    assert book.look(A, 1.1).spared_s == 0
+    book.read_limits(A, limits(1), 1.3)
+    assert book.look(A, 1.3).spared_s > 0
+
+
+def test_averages_follow_and_are_forgotten() -> None:
+    book = HealthBook(OPENS)
+    for first_ms, tokens, took_s in ((100.0, 100, 1.0), (200.0, 400, 2.0)):
+        book.begin(A, 0)
+        book.succeed(A, 0, first_content_ms=first_ms, tokens=tokens, took_s=took_s)
+    seen = book.look(A, 0)
+    assert seen.first_content_ms == 120
+    # A long answer weighs more than a short one.
+    assert 100 < (seen.tokens_per_s or 0) < 200
+    later = book.look(A, 300)
+    assert (later.first_content_ms, later.tokens_per_s) == (None, None)
 
 
 def test_a_quiet_gateway_may_retry_up_to_the_floor() -> None:

@@ -48,7 +48,7 @@ def test_what_is_granted_to_one_who_leaves_goes_to_the_next(wait: Wait, free: Ca
     async def story() -> None:
         of = places()
         assert of.enter_now()
-        of._book.begin(offer("a"))
+        of._book.begin(offer("a"), 0)
         assert not of.enter_now()
         one, other = asyncio.ensure_future(wait(of)), asyncio.ensure_future(wait(of))
         await asyncio.sleep(0)

@@ -174,6 +174,24 @@ def test_a_full_account_comes_last_and_is_better_than_one_that_rests() -> None:
     assert names(plan(THREE, ask(wishes=Wishes(allow_fallbacks=False)), seen={"a": full})) == ["a"]
 
 
+def test_an_account_near_its_rate_limit_comes_after_the_others_and_before_nobody() -> None:
+    near = Seen(spared_s=9.0)
+    assert names(plan(THREE, seen={"a": near})) == ["b", "c", "a"]
+    assert names(plan(THREE, seen={"a": near, "b": near})) == ["c", "a", "b"]
+    assert names(plan(THREE, seen={"a": near, "b": near, "c": near})) == ["a", "b", "c"]
+    assert names(plan(THREE, seen={"a": near, "b": Seen(has_room=False)})) == ["c", "a", "b"]
+
+
+def test_who_refused_our_key_is_out_even_where_nobody_else_is_left() -> None:
+    refused = Seen(barred=True)
+    assert names(plan(THREE, seen={"a": refused})) == ["b", "c"]
+    made = plan(THREE, seen={"a": refused, "b": refused, "c": refused})
+    assert names(made) == []
+    error = refusal(made)
+    assert isinstance(error, NoProviderAvailable)
+    assert "refused the gateway's key" in error.message
+
+
 def test_an_account_that_asked_for_silence_gets_it_even_alone() -> None:
     made = plan(catalog(offer("a")), seen={"a": Seen(cooling_s=7.0)})
     error = refusal(made)

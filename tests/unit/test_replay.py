@@ -36,7 +36,7 @@ def test_every_decision_is_made_again_from_what_was_kept() -> None:
         orders.add(tuple(again.order))
         codes.update(route.skipped.values())
     assert len(orders) > 400
-    assert codes == {"pin", "staging", "wish", "access", "price", "feature", "cooling", "breaker"}
+    assert codes == {"pin", "staging", "wish", "access", "price", "feature", "barred", "cooling", "breaker"}
 
 
 def changed(kept: bytes, place: int, **values: Any) -> bytes:
@@ -56,11 +56,13 @@ def changed(kept: bytes, place: int, **values: Any) -> bytes:
         {"first_content_ms": 60_000.0},
         {"tokens_per_s": 1e-3},
         {"has_room": False},
+        {"spared_s": 9.0},
+        {"barred": True},
     ],
     ids=lambda values: next(iter(values)),
 )
 def test_another_health_value_in_the_entry_is_another_choice(values: dict[str, Any]) -> None:
-    several = (plan for plan in random_plans(5_000, seed=2) if len(plan.candidates) > 1)
+    several = (plan for plan in random_plans(5_000, seed=6) if len(plan.candidates) > 1)
     different = 0
     for plan in islice(several, 100):
         kept = Decision(unpack(changed(plan.decision(), plan.choice.order[0], **values)), plan.route)

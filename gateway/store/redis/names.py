@@ -106,6 +106,23 @@ class TeamNames:
 
 
 @dataclass(frozen=True, slots=True)
+class BoardNames:
+    """The keys of the workers' board."""
+
+    prefix: str
+
+    @property
+    def posts(self) -> str:
+        """Hash: instance to the Unix ms of its post, a space, and the post."""
+        return f"{self.prefix}:{{board}}:posts"
+
+    @property
+    def bell(self) -> str:
+        """Stream: instance to its post, of the urgent ones."""
+        return f"{self.prefix}:{{board}}:bell"
+
+
+@dataclass(frozen=True, slots=True)
 class TenantNames:
     """The keys that are asked before a team is known."""
 

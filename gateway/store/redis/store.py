@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from gateway.store.board import Board
 from gateway.store.redis.answers import RedisAnswers
+from gateway.store.redis.board import RedisBoard
 from gateway.store.redis.connect import REPORT_TIMEOUT_S, Link, make_client
 from gateway.store.redis.ledger import RedisLedger
 from gateway.store.redis.reports import RedisReports
@@ -24,6 +26,9 @@ class RedisStore(RedisTenants, RedisLedger, RedisAnswers, RedisReports):
         RedisLedger.__init__(self, link, prefix)
         RedisAnswers.__init__(self, link, prefix)
         RedisReports.__init__(self, patient, prefix)
+
+    def board(self, instance: str) -> Board:
+        return RedisBoard(self._link, self._reports_link, self._prefix, instance)
 
     async def check(self) -> None:
         """Raises StoreUnfit; a Redis that is away is looked at again when it is back."""

@@ -6,13 +6,18 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 from gateway.records import Admit
+from gateway.store.board import Board
+from gateway.store.local_board import LocalBoard
 from gateway.store.sqlite.answers import SqliteAnswers
 from gateway.store.sqlite.database import Database
 from gateway.store.sqlite.ledger import SqliteLedger
 from gateway.store.sqlite.reports import SqliteReports
 from gateway.store.sqlite.tenants import SqliteTenants
+
+BOARD_FOLDER: Final = "health"
 
 
 class SqliteStore(SqliteTenants, SqliteLedger, SqliteAnswers, SqliteReports):
@@ -22,6 +27,10 @@ class SqliteStore(SqliteTenants, SqliteLedger, SqliteAnswers, SqliteReports):
 
     def __init__(self, path: Path) -> None:
         self._database = Database(path)
+        self._board_folder = path.parent / BOARD_FOLDER
+
+    def board(self, instance: str) -> Board:
+        return LocalBoard(self._board_folder, instance)
 
     def on_change(self, heard: Callable[[], None]) -> None:
         """A file does not go back under those who have it open."""

@@ -1,0 +1,96 @@
+"""How one account at a provider fares: whether it asked for silence, is near its rate limit, or refused our key."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from gateway.routing.health_board import AccountPost, BoardClock
+from providers.rate_limits import RateLimits
+
+NEAR_LIMIT_SHARE: Final = 0.05
+"""An account with less than this left of its rate limit is spared."""
+AMPLE_SHARE: Final = 0.2
+AMPLE_S: Final = 0.25
+"""While more than a fifth is left, or nothing is said, an account's headers are read this often."""
+RESET_S: Final = 5.0
+"""Where a provider does not say when its limit is whole again."""
+SPARED_S_MAX: Final = 60.0
+"""A reset may be hours away; an account is looked at again before."""
+
+
+class AccountHealth:
+    """Times in `_s` are monotonic seconds, those in `_ms` the same in the board's: as they are told to others, which
+    must not change on the way."""
+
+    __slots__ = (
+        "_limits_read_ms",
+        "_own_barred_ms",
+        "_quiet_until_ms",
+        "_spare_until_ms",
+        "barred",
+        "limits_due_s",
+        "quiet_until_s",
+        "spare_until_s",
+    )
+
+    def __init__(self) -> None:
+        self.barred = False
+        self.quiet_until_s = 0.0
+        self.spare_until_s = 0.0
+        self.limits_due_s = 0.0
+        self._own_barred_ms = 0
+        self._quiet_until_ms = 0
+        self._spare_until_ms = 0
+        self._limits_read_ms = 0
+
+    def cool(self, until_s: float, clock: BoardClock) -> None:
+        if until_s > self.quiet_until_s:
+            self.quiet_until_s = until_s
+            self._quiet_until_ms = clock.ms(until_s)
+
+    def bar(self, now_s: float, clock: BoardClock) -> bool:
+        """False where it was known."""
+        if self.barred:
+            return False
+        self.barred = True
+        self._own_barred_ms = clock.ms(now_s)
+        return True
+
+    def unbar(self) -> None:
+        self.barred = False
+        self._own_barred_ms = 0
+
+    def read(self, limits: RateLimits | None, now_s: float, clock: BoardClock) -> bool:
+        """What the headers of an answer said. True where it is to be spared from now on."""
+        tightest = None if limits is None else limits.tightest()
+        if tightest is None or tightest[0] > AMPLE_SHARE:
+            self.limits_due_s = now_s + AMPLE_S
+        if tightest is None:
+            return False
+        share, reset_s = tightest
+        was_spared = self.spare_until_s > now_s
+        is_near = share < NEAR_LIMIT_SHARE
+        self._limits_read_ms = clock.ms(now_s)
+        self.spare_until_s = now_s + min(RESET_S if reset_s is None else reset_s, SPARED_S_MAX) if is_near else 0.0
+        self._spare_until_ms = clock.ms(self.spare_until_s) if is_near else 0
+        return is_near and not was_spared
+
+    def post(self, now_s: float) -> AccountPost:
+        return AccountPost(
+            self._quiet_until_ms if self.quiet_until_s > now_s else 0,
+            self._own_barred_ms,
+            self._limits_read_ms,
+            self._spare_until_ms,
+        )
+
+    def hear(self, told: Sequence[AccountPost], now_s: float, clock: BoardClock, loaded_ms: int) -> None:
+        """What the others say of it; a bar counts if it is later than the table."""
+        self.barred = self._own_barred_ms > 0 or any(post.barred_ms > loaded_ms for post in told)
+        for post in told:
+            if post.quiet_until_ms > self._quiet_until_ms:
+                self._quiet_until_ms = post.quiet_until_ms
+                self.quiet_until_s = max(self.quiet_until_s, clock.s(post.quiet_until_ms, now_s))
+            if post.limits_read_ms > self._limits_read_ms:
+                self._limits_read_ms, self._spare_until_ms = post.limits_read_ms, post.spare_until_ms
+                self.spare_until_s = min(clock.s(post.spare_until_ms, now_s), now_s + SPARED_S_MAX)

@@ -1,0 +1,228 @@
+"""How one offer fares: its breaker, the window that trips it, and what was measured."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from gateway.config.catalog import Breaker
+from gateway.routing.breaker import Event, State, after, trips
+from gateway.routing.health_board import ALONE, BoardClock, OfferPost, Standing, company, later
+from gateway.routing.window import Window
+
+SMOOTHING: Final = 0.2
+"""Weight of the newest observation in a running average."""
+MEASURED_S: Final = 300.0
+"""After this long a measurement says nothing any more."""
+
+
+class OfferHealth:
+    """Times in `_s` are monotonic seconds, those in `_ms` the board's."""
+
+    __slots__ = (
+        "_first_content_ms",
+        "_measured_s",
+        "_opened_by",
+        "_own_barred_ms",
+        "_probe_until_s",
+        "_quiet_until_ms",
+        "_ready_ms",
+        "_since_ms",
+        "_tokens",
+        "_window",
+        "_writing_s",
+        "barred",
+        "company",
+        "in_flight",
+        "quiet_until_s",
+        "ready_s",
+        "state",
+    )
+
+    def __init__(self) -> None:
+        self.state = State.CLOSED
+        self.ready_s = 0.0
+        self.in_flight = 0
+        self.company = ALONE
+        self.quiet_until_s = 0.0
+        self.barred = False
+        self._since_ms = 0
+        self._ready_ms = 0
+        self._probe_until_s = 0.0
+        self._opened_by = (0, 0)  # failures and attempts of all workers
+        self._window = Window()
+        self._quiet_until_ms = 0
+        self._own_barred_ms = 0
+        self._measured_s = -MEASURED_S
+        self._first_content_ms: float | None = None
+        self._tokens = 0.0
+        self._writing_s = 0.0
+
+    # The breaker.
+
+    @property
+    def probe_free(self) -> bool:
+        return self.state is not State.PROBING and not self.company.probing
+
+    def wait(self, now_s: float) -> None:
+        """What time alone changes."""
+        due_s = self._probe_until_s if self.state is State.PROBING else self.ready_s
+        if now_s >= due_s:
+            self.state = after(self.state, Event.WAITED)
+
+    def take(self, now_s: float, breaker: Breaker) -> bool:
+        """An attempt begins. True where it is the probe."""
+        if self.state is State.CLOSED:
+            return False
+        self.wait(now_s)
+        if self.state is State.PROBING:
+            return False
+        self.state = after(self.state, Event.TAKEN)
+        self._probe_until_s = now_s + breaker.open_s
+        return True
+
+    def give_back(self) -> None:
+        self.state = after(self.state, Event.GIVEN_BACK)
+
+    def close(self, now_s: float, clock: BoardClock) -> None:
+        """The probe was answered."""
+        if self.state is not State.CLOSED:
+            self.state = after(self.state, Event.ANSWERED)
+            self._window.clear()
+            self._date(now_s, clock)
+
+    def open(self, event: Event, now_s: float, breaker: Breaker, clock: BoardClock) -> None:
+        self.state = after(self.state, event)
+        self.ready_s = now_s + breaker.open_s
+        self._ready_ms = clock.ms(self.ready_s)
+        self._window.clear()
+        self._date(now_s, clock)
+
+    def count(self, now_s: float, breaker: Breaker) -> None:
+        """An attempt ended well."""
+        if self.state is State.CLOSED:
+            self._window.add(now_s, breaker.window_s, counted=1)
+
+    def count_failure(self, now_s: float, breaker: Breaker, clock: BoardClock) -> bool:
+        """An attempt failed, and it is the provider's fault. True where the others should hear of it at once."""
+        window, others = self._window, self.company
+        window.add(now_s, breaker.window_s, counted=1, marked=1)
+        failures, attempts = window.marked + others.failures, window.counted + others.attempts
+        if trips(window.marked, window.counted, breaker) or trips(failures, attempts, breaker):
+            self._opened_by = (failures, attempts)
+            self.open(Event.TRIPPED, now_s, breaker, clock)
+            return True
+        # Where there are more and it is closed still, it is busy and mostly well: that can wait.
+        return window.marked <= breaker.failures
+
+    def error_rate(self, now_s: float, breaker: Breaker) -> float:
+        """Failures among the window's attempts."""
+        window = self._window
+        if not window.marked:
+            return 0.0
+        window.slide(now_s, breaker.window_s)
+        return window.marked / window.counted if window.counted else 0.0
+
+    # Silence and keys.
+
+    def cool(self, until_s: float, clock: BoardClock) -> None:
+        if until_s > self.quiet_until_s:
+            self.quiet_until_s = until_s
+            self._quiet_until_ms = clock.ms(until_s)
+
+    def bar(self, now_s: float, clock: BoardClock) -> bool:
+        """False where it was known."""
+        if self.barred:
+            return False
+        self.barred = True
+        self._own_barred_ms = clock.ms(now_s)
+        return True
+
+    def unbar(self) -> None:
+        self.barred = False
+        self._own_barred_ms = 0
+
+    # Measurements.
+
+    def measure(self, now_s: float, first_content_ms: float | None, tokens: int, took_s: float) -> None:
+        if now_s - self._measured_s >= MEASURED_S:
+            self._first_content_ms, self._tokens, self._writing_s = None, 0.0, 0.0
+        self._measured_s = now_s
+        if first_content_ms is not None:
+            average = self._first_content_ms
+            step = 0.0 if average is None else SMOOTHING * (first_content_ms - average)
+            self._first_content_ms = first_content_ms if average is None else average + step
+        if tokens > 0 and took_s > 0:
+            # The ratio of two averages: a long answer says more of a provider's speed than a short one.
+            self._tokens += SMOOTHING * (tokens - self._tokens)
+            self._writing_s += SMOOTHING * (took_s - self._writing_s)
+
+    def measured(self, now_s: float) -> tuple[float | None, float | None]:
+        """First content in milliseconds and tokens per second: as measured here, else by the others."""
+        first_content_ms, tokens_per_s = self._own_measured(now_s)
+        others = self.company
+        return (
+            others.first_content_ms if first_content_ms is None else first_content_ms,
+            others.tokens_per_s if tokens_per_s is None else tokens_per_s,
+        )
+
+    def _own_measured(self, now_s: float) -> tuple[float | None, float | None]:
+        if now_s - self._measured_s >= MEASURED_S:
+            return None, None
+        return self._first_content_ms, self._tokens / self._writing_s if self._writing_s else None
+
+    # What workers tell each other.
+
+    def post(self, now_s: float, breaker: Breaker) -> OfferPost:
+        return OfferPost(
+            self._standing(now_s, breaker),
+            self.state is State.PROBING,
+            self._quiet_until_ms if self.quiet_until_s > now_s else 0,
+            self._own_barred_ms,
+            *self._own_measured(now_s),
+        )
+
+    def hear(
+        self,
+        said: Sequence[OfferPost],
+        now_s: float,
+        breaker: Breaker,
+        clock: BoardClock,
+        *,
+        loaded_ms: int,
+        stagger_s: float,
+    ) -> None:
+        """What the others say of it; a bar counts if it is later than the table."""
+        own = self._standing(now_s, breaker)
+        heard = later(own, [post.standing for post in said], breaker)
+        if heard is not own:
+            own = heard
+            self._follow(heard, clock.s(heard.ready_ms, now_s), now_s, breaker, stagger_s)
+        self.company = company(own, said) if said else ALONE
+        self.barred = self._own_barred_ms > 0 or any(post.barred_ms > loaded_ms for post in said)
+        for post in said:
+            if post.quiet_until_ms > self._quiet_until_ms:
+                self._quiet_until_ms = post.quiet_until_ms
+                self.quiet_until_s = max(self.quiet_until_s, clock.s(post.quiet_until_ms, now_s))
+
+    def _standing(self, now_s: float, breaker: Breaker) -> Standing:
+        if self.state is not State.CLOSED:
+            return Standing(self._since_ms, True, self._ready_ms, *self._opened_by)
+        self._window.slide(now_s, breaker.window_s)
+        return Standing(self._since_ms, False, 0, self._window.marked, self._window.counted)
+
+    def _follow(self, heard: Standing, ready_s: float, now_s: float, breaker: Breaker, stagger_s: float) -> None:
+        self._since_ms = heard.since_ms
+        self._window.clear()
+        if heard.is_open:
+            self.state = after(self.state, Event.HEARD_OPEN)
+            self._ready_ms = heard.ready_ms
+            self.ready_s = min(ready_s, now_s + breaker.open_s) + stagger_s
+            self._opened_by = (heard.failures, heard.attempts)
+        else:
+            self.state = after(self.state, Event.HEARD_CLOSED)
+
+    def _date(self, now_s: float, clock: BoardClock) -> None:
+        """Dates a change, after all changes that were heard of, whatever the clocks say."""
+        self._since_ms = max(clock.ms(now_s), self._since_ms + 1)
+        self.company = ALONE
