@@ -52,6 +52,9 @@ _OVERFLOW_TEXT: Final = re.compile(
     re.IGNORECASE,
 )
 _OVERFLOW_STATUSES: Final = frozenset({400, 403, 413, 422, None})
+_FILTER_TEXT: Final = re.compile(
+    r"\bmoderation\b|\bflagged\b|content[_ ](policy|filter)|safety (system|filter)", re.IGNORECASE
+)
 
 _CODES: Final[Mapping[str, FailureKind]] = {
     "context_length_exceeded": FailureKind.CONTEXT_OVERFLOW,
@@ -120,6 +123,10 @@ def kind_of_error(rules: FailureRules, status: int | None, error: ErrorBody) -> 
             return _CODES[name.lower()]
     if status in _OVERFLOW_STATUSES and _OVERFLOW_TEXT.search(error.text):
         return FailureKind.CONTEXT_OVERFLOW
+    if status in (401, 403) and _HTML.match(error.text):
+        return FailureKind.UNREADABLE  # the page of a proxy, which knows nothing of our key
+    if status == 403 and _FILTER_TEXT.search(error.text):
+        return FailureKind.CONTENT_FILTER
     return FailureKind.ERROR_EVENT if status is None else _kind_of_status(status)
 
 

@@ -91,6 +91,21 @@ def test_a_context_overflow_is_known_by_its_text(text: str) -> None:
     assert read_failure(RULES, 500, [], text.encode()).kind is FailureKind.SERVER_ERROR
 
 
+@pytest.mark.parametrize(
+    ("status", "text", "kind"),
+    [
+        (403, "Your input was flagged by our moderation.", "content_filter"),
+        (403, "Blocked by the content policy", "content_filter"),
+        (403, "This key may not use this model", "forbidden"),
+        (403, "<html><title>Attention Required!</title>flagged</html>", "unreadable"),
+        (401, "<!DOCTYPE html><title>Sign in</title>", "unreadable"),
+        (401, "This key was flagged", "auth"),
+    ],
+)
+def test_what_is_not_about_our_key_is_told_apart(status: int, text: str, kind: str) -> None:
+    assert read_failure(RULES, status, [], text.encode()).kind.value == kind
+
+
 NOW = (b"date", b"Mon, 23 Nov 2026 12:00:00 GMT")
 
 
