@@ -2,7 +2,7 @@
 
 Hypothesis chooses requests, losses on the wire, deaths, adoptions, set-backs of Redis and the passing of time; after
 each step the counters are the fold of what the store has acknowledged, what is held is the sum of the living holds, and
-no strict budget is exceeded. LEDGER_EXAMPLES sets how many sequences are tried.
+no strict budget is exceeded. LEDGER_EXAMPLES sets how many sequences are tried; where CI is set there are 10 000 steps.
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ from tests.unit.offers import offer, opening
 
 T = TypeVar("T")
 
-EXAMPLES: Final = int(os.environ.get("LEDGER_EXAMPLES", "30"))
+IN_CI: Final = bool(os.environ.get("CI"))
+CI_STEPS: Final = 10_000
+EXAMPLES: Final = int(os.environ.get("LEDGER_EXAMPLES", "330" if IN_CI else "30"))
 STEPS: Final = 40
 BUDGET: Final = 3_000_000
 """Nano-USD: room for four or five holds."""
@@ -122,6 +124,8 @@ class Worker:
 
 class LedgerMachine(RuleBasedStateMachine):
     server: RedisServer
+    steps = 0
+    """Over all sequences."""
 
     @initialize()
     def begin(self) -> None:
@@ -356,6 +360,7 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_three_sentences(self) -> None:
+        LedgerMachine.steps += 1
         self.run(self._land())
         self.counters_are_the_fold_of_what_was_acknowledged()
         self.what_is_held_is_the_sum_of_living_holds()
@@ -463,6 +468,7 @@ class LedgerMachine(RuleBasedStateMachine):
         await self.store.aclose()
 
 
+@pytest.mark.timeout(1800)
 def test_any_sequence(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     # The machine itself says when the store is away; a slow moment of this one must not be taken for that.
     monkeypatch.setattr("gateway.store.redis.store.make_client", partial(make_client, timeout_s=PATIENCE_S))
@@ -479,3 +485,5 @@ def test_any_sequence(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
         phases=(Phase.explicit, Phase.generate),
     )
     LedgerMachine.TestCase("runTest").runTest()
+    if IN_CI and "LEDGER_EXAMPLES" not in os.environ:
+        assert LedgerMachine.steps >= CI_STEPS
