@@ -30,6 +30,7 @@ from gateway.config.mapping_faults import MappingFaults
 from gateway.config.settings import Settings
 from gateway.errors import GatewayError, InternalError, MethodNotAllowed, NotFound
 from gateway.exchange import Exchange
+from gateway.from_settings import kept_of, store_of
 from gateway.health_beat import HealthBeat
 from gateway.idempotency import KeptAnswers
 from gateway.ids import InferenceIds, new_instance_id, new_team_id
@@ -44,12 +45,11 @@ from gateway.organisation import OrganisationWatch
 from gateway.presence import Presence
 from gateway.records import Attempt
 from gateway.reports import Reports
-from gateway.retirement import Kept, Retirement
+from gateway.retirement import Retirement
 from gateway.rollbacks import Rollbacks
 from gateway.routing.health import HealthBook
 from gateway.service import Service
 from gateway.store.base import Store, StoreAway, StoreUnfit
-from gateway.store.open import open_store
 from gateway.store.shipper import Shipper
 from gateway.table_watch import TableWatch
 from gateway.unpriced import UnpricedTokens
@@ -135,6 +135,7 @@ class Application:
             self._store,
             lambda: self._service.catalog.timezone,
             LocalJournals(settings.state_dir / JOURNAL_FOLDER),
+            settings.keep_story_d,
         )
         self._chat = ChatEndpoint(
             self._service,
@@ -162,10 +163,7 @@ class Application:
             pause=self._meter.admissions.pause,
             resume=self._meter.admissions.resume,
         )
-        kept = Kept(
-            settings.keep_journal_h * 3600.0, settings.keep_journal_gib << 30, settings.keep_archive_d * 86_400.0
-        )
-        retirement = Retirement(settings.state_dir / JOURNAL_FOLDER, lambda: self._adoption.writers, kept)
+        retirement = Retirement(settings.state_dir / JOURNAL_FOLDER, lambda: self._adoption.writers, kept_of(settings))
         presence = Presence(self._journal.instance, self._store, self._meter.admissions, self._metrics)
         self.readiness.facts["store_away"] = lambda: presence.away
         self._background = [
@@ -241,12 +239,7 @@ class Application:
     async def _open_store(self) -> Store:
         settings = self.settings
         try:
-            return await open_store(
-                state_dir=settings.state_dir,
-                redis_url=settings.redis_url,
-                redis_mode=settings.redis_mode,
-                redis_prefix=settings.redis_prefix,
-            )
+            return await store_of(settings)
         except StoreUnfit as unfit:
             raise StartupFailed(str(unfit)) from None
         except OSError as error:

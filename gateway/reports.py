@@ -17,14 +17,13 @@ from gateway.errors import NotFound
 from gateway.ids import milliseconds_of
 from gateway.journal.local import Told
 from gateway.records import ClosedEntry
-from gateway.store.base import Store, UsageCell
+from gateway.store.base import KEEP, Store, UsageCell
 from gateway.story import Story
 from gateway.tenants import Team
 from gateway.usage_export import attempts, charge_of
 from gateway.usage_report import Report, Teams, UsageQuery, report, whole_days, whole_hours
 
-STORY_MS: Final = 7 * 24 * 3_600_000
-"""How far back a caller's own request id is looked for."""
+DAY_MS: Final = 24 * 3_600_000
 UNSHIPPED_MS: Final = 3_600_000
 """How far back a caller's own request id is looked for among what may not have reached the store yet."""
 LATE_MS: Final = 3_600_000
@@ -61,6 +60,8 @@ class Reports:
     store: Store
     zone: Callable[[], str]
     journal: LocalJournal = field(default_factory=NoJournal)
+    stories_d: int = KEEP.stories_d
+    """How far back requests are looked for."""
 
     def zone_info(self) -> ZoneInfo:
         return ZoneInfo(self.zone())
@@ -131,7 +132,8 @@ class Reports:
         """Nano-USD by inference id, of those requests that were billed to a team and have ended; what is unknown, still
         running or without a price is left out."""
         began = {one: milliseconds_of(one) for one in inference_ids}
-        times = [began_ms for began_ms in began.values() if now_ms - STORY_MS <= began_ms <= now_ms + LATE_MS]
+        kept_from_ms = now_ms - self.stories_d * DAY_MS
+        times = [began_ms for began_ms in began.values() if kept_from_ms <= began_ms <= now_ms + LATE_MS]
         if not times:
             return {}
         from_ms, to_ms = min(times) - LATE_MS, max(times) + LATE_MS
@@ -154,7 +156,7 @@ class Reports:
 
     async def _labelled(self, label: str, team: Team, now_ms: int) -> list[ClosedEntry]:
         """The entries of the newest request of a team that its caller gave this id."""
-        from_ms, to_ms = now_ms - STORY_MS, now_ms + LATE_MS
+        from_ms, to_ms = now_ms - self.stories_d * DAY_MS, now_ms + LATE_MS
         kept = await self.store.entries(from_ms=from_ms, to_ms=to_ms, team_ids=[team.id], request_id=label)
         local = await asyncio.to_thread(
             lambda: [

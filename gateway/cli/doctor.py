@@ -31,12 +31,12 @@ from gateway.doctor import (
     check_sync,
     check_unshipped,
 )
+from gateway.from_settings import store_of
 from gateway.journal.entries import NewerFormat
 from gateway.journal.filesystems import NetworkFileSystem, refuse_network
 from gateway.journal.probe import probe_sync
 from gateway.ledger_period import unshipped_entries
 from gateway.store.base import Store, StoreAway, StoreUnfit
-from gateway.store.open import open_store
 from gateway.store.redis.inspection import inspect
 from providers.registry import ADAPTERS
 
@@ -111,12 +111,7 @@ async def _store(settings: Settings) -> list[Finding]:
             return [Finding("store", FAIL, away.reason, "look at REDIS_URL, GATEWAY_REDIS_MODE and the network")]
         findings += check_redis(facts, settings)
     try:
-        store = await open_store(
-            state_dir=settings.state_dir,
-            redis_url=settings.redis_url,
-            redis_mode=settings.redis_mode,
-            redis_prefix=settings.redis_prefix,
-        )
+        store = await store_of(settings)
     except StoreUnfit as unfit:
         return [Finding("store", FAIL, str(unfit)), *findings]
     except OSError as error:

@@ -13,9 +13,9 @@ from gateway.config.mapping_faults import MappingFaults
 from gateway.config.mappings import load
 from gateway.config.settings import Settings, SettingsFaults, from_environ
 from gateway.errors import GatewayError
+from gateway.from_settings import store_of
 from gateway.journal.entries import NewerFormat
 from gateway.store.base import Store, StoreAway, StoreUnfit
-from gateway.store.open import open_store
 from providers.registry import ADAPTERS
 
 T = TypeVar("T")
@@ -36,12 +36,7 @@ def with_store(settings: Settings, act: Callable[[Store], Awaitable[T]]) -> T:
     """Opens the store, does one thing, closes it. CliFailure: 2 for what the act refuses, 1 where the store fails."""
 
     async def opened() -> T:
-        store = await open_store(
-            state_dir=settings.state_dir,
-            redis_url=settings.redis_url,
-            redis_mode=settings.redis_mode,
-            redis_prefix=settings.redis_prefix,
-        )
+        store = await store_of(settings)
         try:
             return await act(store)
         finally:

@@ -7,7 +7,7 @@ import asyncio
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Final, TextIO, TypeVar
 
@@ -141,12 +141,7 @@ def run_migrate(args: argparse.Namespace) -> int:
 
 
 def _with_redis(settings: Settings, url: str | None) -> Settings:
-    return Settings(
-        state_dir=settings.state_dir,
-        redis_url=url,
-        redis_mode=settings.redis_mode,
-        redis_prefix=settings.redis_prefix,
-    )
+    return replace(settings, redis_url=url)
 
 
 async def _compare(source: Store, target: Store) -> list[dict[str, Any]]:

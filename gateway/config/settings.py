@@ -214,6 +214,22 @@ class Settings:
         "how long archive/ keeps it, for exports, invoices and a Redis that was set back",
         _integer(1, 3650), 35, "35",
     )  # fmt: skip
+    keep_hourly_d: int = _setting(
+        "GATEWAY_KEEP_HOURLY_DAYS",
+        "how long Redis keeps usage by the hour; after that by the day",
+        _integer(1, 60), 35, "35",
+    )  # fmt: skip
+    keep_daily_d: int = _setting(
+        "GATEWAY_KEEP_DAILY_DAYS", "how long Redis keeps usage by the day", _integer(62, 3650), 400, "400"
+    )
+    keep_story_d: int = _setting(
+        "GATEWAY_KEEP_STORY_DAYS", "how long Redis keeps the story of each request", _integer(1, 400), 7, "7"
+    )
+    keep_story_entries: int = _setting(
+        "GATEWAY_KEEP_STORY_ENTRIES",
+        "how many attempts of a team the stories in Redis tell of; the oldest go first",
+        _integer(100, 100_000_000), 100_000, "100000",
+    )  # fmt: skip
     public_models: bool = _setting(
         "GATEWAY_PUBLIC_MODELS", "whether the model list is shown without a key", _boolean, True, "true"
     )

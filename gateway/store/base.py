@@ -22,6 +22,23 @@ counted before."""
 ANSWER_KEPT_S: Final = 86_400
 
 
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long Redis keeps sums and entries. The embedded store keeps everything: one host's ledger is small."""
+
+    hours_d: int = 35
+    """Sums by the hour; after that by the day."""
+    days_d: int = 400
+    stories_d: int = 7
+    """Entries, each with the attempt that it tells of."""
+    stories_max: int = 100_000
+    """Entries of one team; the oldest go first."""
+
+
+KEEP: Final = Retention()
+"""What is kept where nothing else is said."""
+
+
 class StoreAway(Exception):
     """The store cannot be asked now. `reason` is short and safe to show."""
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.journal.filesystems import NetworkFileSystem, refuse_network
-from gateway.store.base import Store, StoreAway, StoreUnfit
+from gateway.store.base import KEEP, Retention, Store, StoreAway, StoreUnfit
 from gateway.store.redis.store import RedisStore
 from gateway.store.sqlite.store import SqliteStore
 
@@ -16,12 +16,17 @@ DATABASE_NAME: Final = "store.db"
 
 
 async def open_store(
-    *, state_dir: Path, redis_url: str | None = None, redis_mode: str = "single", redis_prefix: str = "gw"
+    *,
+    state_dir: Path,
+    redis_url: str | None = None,
+    redis_mode: str = "single",
+    redis_prefix: str = "gw",
+    retention: Retention = KEEP,
 ) -> Store:
     """A store that may still be away: only what makes it unfit is found out here. Raises StoreUnfit, or OSError where
     the state folder cannot be made."""
     if redis_url is not None:
-        store = RedisStore(redis_url, redis_mode, redis_prefix)
+        store = RedisStore(redis_url, redis_mode, redis_prefix, retention)
         try:
             await store.check()
         except StoreUnfit:

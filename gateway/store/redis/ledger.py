@@ -13,7 +13,7 @@ from gateway.ids import milliseconds_of
 from gateway.journal.entries import pack_closed
 from gateway.periods import windows_of
 from gateway.records import Admission, Admit, ClosedEntry, Crossing, Refusal, Run, Scope, Settled
-from gateway.store.base import STALE_AFTER_MS, WORKER_GONE_MS
+from gateway.store.base import STALE_AFTER_MS, WORKER_GONE_MS, Retention
 from gateway.store.fold import OTHER_VALUE, TAG_VALUES_MAX, Cell, RunSums, sum_run
 from gateway.store.redis.connect import Link
 from gateway.store.redis.names import TeamNames, TenantNames
@@ -28,10 +28,9 @@ SWEEP_REST_MS: Final = 5_000
 SLOT_LEASE_MS: Final = 60_000
 DAY_S: Final = 86_400
 NEVER_STALE_MS: Final = 1 << 52
-ENTRIES_MAX: Final = 100_000
 # A watermark outlives any pause of a team: one that is gone cannot be told from one that never was, and a worker may
 # live for months. A hundred bytes each are cheap against usage that waits for a person.
-KEPT_S: Final = {"watermark": 400 * DAY_S, "hour": 36 * DAY_S, "day": 400 * DAY_S, "entry": 7 * DAY_S}
+WATERMARK_KEPT_S: Final = 400 * DAY_S
 
 ADMIT: Final = load_script("admit", with_common=True)
 RENEW: Final = load_script("renew")
@@ -46,9 +45,10 @@ _unpack = msgspec.msgpack.Decoder().decode
 class RedisLedger:
     """Admissions and settlements travel in pipelines of their own, so that a long run delays no admission."""
 
-    def __init__(self, link: Link, prefix: str) -> None:
+    def __init__(self, link: Link, prefix: str, retention: Retention) -> None:
         self._link = link
         self._prefix = prefix
+        self._retention = retention
         self._admitting = ScriptRunner(link)
         self._settling = ScriptRunner(link)
 
@@ -59,7 +59,7 @@ class RedisLedger:
         return [_admission(ask, _unpack(reply)) for ask, reply in zip(requests, replies, strict=True)]
 
     async def settle(self, run: Run) -> Settled:
-        keys, argument = _settle_call(self._names(run.team_id), run)
+        keys, argument = _settle_call(self._names(run.team_id), run, self._retention)
         outcome, watermark, overrun, crossed = await self._settling.start(SETTLE, keys, argument)
         crossings = tuple(Crossing(run.team_id, *one) for one in _unpack(crossed))
         return Settled(outcome.decode(), int(watermark), crossings, int(overrun))
@@ -126,7 +126,7 @@ class RedisLedger:
 
         async def begin(client: Any) -> bool:
             begun: int = await client.sadd(marks, crossing.mark)
-            await client.expire(marks, KEPT_S["day"])
+            await client.expire(marks, self._retention.days_d * DAY_S)
             return begun == 1
 
         return await self._link.call(begin)
@@ -211,7 +211,7 @@ class _Keys:
         return place
 
 
-def _settle_call(names: TeamNames, run: Run) -> tuple[list[str], bytes]:
+def _settle_call(names: TeamNames, run: Run, kept: Retention) -> tuple[list[str], bytes]:
     sums = sum_run(run.entries)
     first = run.entries[0]
     keys = _Keys(
@@ -236,9 +236,14 @@ def _settle_call(names: TeamNames, run: Run) -> tuple[list[str], bytes]:
         "oldest_ms": NEVER_STALE_MS if run.replayed else first.at_ms,
         "day": first.day,
         "day_start_ms": first.day_start_ms,
-        "ttl": KEPT_S,
+        "ttl": {
+            "watermark": WATERMARK_KEPT_S,
+            "hour": (kept.hours_d + 1) * DAY_S,
+            "day": kept.days_d * DAY_S,
+            "entry": kept.stories_d * DAY_S,
+        },
         "stale_ms": STALE_AFTER_MS,
-        "entries_max": ENTRIES_MAX,
+        "entries_max": kept.stories_max,
         "values_max": TAG_VALUES_MAX,
         "other": OTHER_VALUE,
         "spent": [text for scope, charge in sums.spent.items() for text in (scope, str(charge))],

@@ -10,11 +10,10 @@ from typing import Any, Final
 from gateway.ids import milliseconds_of
 from gateway.journal.entries import unpack_closed
 from gateway.records import ClosedEntry
-from gateway.store.base import ExpiredHold, UsageCell
+from gateway.store.base import ExpiredHold, Retention, UsageCell
 from gateway.store.redis.connect import Link
 from gateway.store.redis.names import TeamNames, TenantNames
 
-HOURS_KEPT_MS: Final = 35 * 86_400_000
 DAY_MS: Final = 86_400_000
 COMMANDS_MAX: Final = 200
 """In one pipeline, so that a long report does not hold Redis up."""
@@ -24,15 +23,16 @@ AROUND_MS: Final = 3_600_000
 
 
 class RedisReports:
-    def __init__(self, link: Link, prefix: str) -> None:
+    def __init__(self, link: Link, prefix: str, retention: Retention) -> None:
         self._reports_link = link
         self._prefix = prefix
+        self._hours_kept_ms = retention.hours_d * DAY_MS
 
     async def usage(self, *, from_ms: int, to_ms: int, team_ids: Sequence[str] | None = None) -> list[UsageCell]:
         names = await self._teams(team_ids)
         days = await self._starts(names, lambda one: one.days, from_ms, to_ms)
         hours = await self._starts(names, lambda one: one.hours, from_ms, to_ms)
-        kept_from_ms = time.time_ns() // 1_000_000 - HOURS_KEPT_MS
+        kept_from_ms = time.time_ns() // 1_000_000 - self._hours_kept_ms
         wanted: list[tuple[str, int, str]] = []
         for one, of_days, of_hours in zip(names, days, hours, strict=True):
             old = [(day, start_ms) for day, start_ms in of_days if start_ms < kept_from_ms]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from gateway.store.base import KEEP, Retention
 from gateway.store.board import Board
 from gateway.store.redis.answers import RedisAnswers
 from gateway.store.redis.board import RedisBoard
@@ -19,13 +20,13 @@ class RedisStore(RedisTenants, RedisLedger, RedisAnswers, RedisReports):
 
     kind = "redis"
 
-    def __init__(self, url: str, mode: str, prefix: str) -> None:
+    def __init__(self, url: str, mode: str, prefix: str, retention: Retention = KEEP) -> None:
         link = Link(make_client(url, mode))
         patient = Link(make_client(url, mode, timeout_s=REPORT_TIMEOUT_S))
         RedisTenants.__init__(self, link, patient, prefix)
-        RedisLedger.__init__(self, link, prefix)
+        RedisLedger.__init__(self, link, prefix, retention)
         RedisAnswers.__init__(self, link, prefix)
-        RedisReports.__init__(self, patient, prefix)
+        RedisReports.__init__(self, patient, prefix, retention)
 
     def board(self, instance: str) -> Board:
         return RedisBoard(self._link, self._reports_link, self._prefix, instance)
