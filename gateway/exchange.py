@@ -112,7 +112,7 @@ class LiveStream:
         """
         reader = self.reader
         if reader.failure is not None:
-            raise reader.failure
+            raise reader.hand_over_failure()
         response = self._response
         try:
             data = response.take_now()
@@ -126,17 +126,14 @@ class LiveStream:
                 # It said that it had finished; what is missing is only the way it says goodbye.
                 self.ended = True
                 return reader.finish()
-            failure = failure_of(error)
-            failure.status = 200
-            failure.text_chars = 0
-            raise failure from error
+            raise _broken_off(error) from error
         if not data:
             self.ended = True
             return reader.finish()
         deltas = reader.feed(data)
         if reader.failure is not None:
             if not deltas:
-                raise reader.failure
+                raise reader.hand_over_failure()
             return deltas
         if reader.done:
             self.ended = True
@@ -250,6 +247,14 @@ class Exchange:
             live.close()
             raise
         return live
+
+
+def _broken_off(error: ProviderFailure | UpstreamFault) -> ProviderFailure:
+    """What a fault in the body of a stream means. Made here, since a frame that raises what it holds is a cycle."""
+    failure = failure_of(error)
+    failure.status = 200
+    failure.text_chars = 0
+    return failure
 
 
 async def _whole_reply(

@@ -87,7 +87,10 @@ class Walk:
         list of attempts. ClientGone where the caller left between two attempts.
         """
         self.retry_budget.request(self.clock())
-        return await self._walk(self.entered, list(self.plan.candidates), once)
+        try:
+            return await self._walk(self.entered, list(self.plan.candidates), once)
+        finally:
+            self.last_failure = None  # its traceback holds frames that hold this walk
 
     async def go_on(self, once: TryOnce[T], can: Callable[[Offer], bool]) -> T:
         """After an answer that broke off half way: the first of those who can go on from it and were not asked yet.
@@ -95,7 +98,10 @@ class Walk:
         tried = {(one.provider, one.provider_model) for one in self.attempts}
         rest = (one for one in self.plan.candidates if (one.offer.provider.name, one.offer.provider_model) not in tried)
         waiting = [one for one in rest if can(one.offer)]
-        return await self._walk(await self._next(waiting), waiting, once)
+        try:
+            return await self._walk(await self._next(waiting), waiting, once)
+        finally:
+            self.last_failure = None
 
     async def _walk(self, begun: Begun | None, waiting: list[Candidate], once: TryOnce[T]) -> T:
         larger_than: int | None = None

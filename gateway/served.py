@@ -15,7 +15,7 @@ from gateway.outcomes import CLIENT_GONE
 from gateway.records import Attempt
 from gateway.routing.health import HealthBook
 from gateway.routing.plan import Plan
-from providers.wire import ProviderFailure, Reply, Usage
+from providers.wire import Reply, Usage
 
 
 class Served:
@@ -84,22 +84,22 @@ class Streamed(Served):
             return self.live.left_s
         return max(0.0, self.continuation.deadline_s - time.monotonic())
 
-    async def go_on(self, failure: ProviderFailure) -> LiveStream:
-        """The stream of somebody who goes on from what was sent of one that broke. Raises `failure` where nobody can,
-        ClientGone, and LedgerUnavailable."""
+    async def go_on(self, broken: str) -> LiveStream | None:
+        """The stream of somebody who goes on from what was sent of one that broke; None where nobody can. `broken` as
+        for `settle`. Raises ClientGone."""
         continuation = self.continuation
         text = None if continuation is None else continuation.text()
         if continuation is None or not text:
-            raise failure
-        booked = self._settle(self.sent_chars, failure.kind.value, to_go_on=True)
+            return None
+        booked = self._settle(self.sent_chars, broken, to_go_on=True)
         self.live.close()
         if not continuation.broke(booked):
-            raise failure
+            return None
         self._started_s = time.monotonic()
         try:
             live = await continuation.resume(text)
         except GatewayError:
-            raise failure from None
+            return None
         except BaseException:
             book_left(self.bill, self._started_s, text_chars=0)
             raise

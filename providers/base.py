@@ -60,6 +60,11 @@ class StreamReader(Protocol):
         `ProviderFailure(TRUNCATED)` where the answer never ended."""
         ...
 
+    def hand_over_failure(self) -> ProviderFailure:
+        """`failure`, to be raised: what is raised holds the frames that hold this reader, and must not be held by
+        it. Another of its kind stays."""
+        ...
+
 
 class Adapter(Protocol):
     """One provider's wire format. Stateless and shared; no I/O."""

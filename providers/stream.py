@@ -89,8 +89,14 @@ class EventReader:
             if not self._ended and self.failure is None:
                 self._end(out, told=False)
         if self.failure is not None:
-            raise self.failure
+            raise self.hand_over_failure()
         return out
+
+    def hand_over_failure(self) -> ProviderFailure:
+        """See `StreamReader.hand_over_failure`."""
+        assert self.failure is not None
+        failure, self.failure = self.failure, ProviderFailure(self.failure.kind, self.failure.message)
+        return failure
 
     def _take(self, events: list[Event], out: list[Delta]) -> None:
         self._seen_events = self._seen_events or bool(events)

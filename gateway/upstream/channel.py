@@ -200,8 +200,8 @@ class Channel(asyncio.Protocol):
         self._owner.on_free(self)
 
     def _fail(self, fault: UpstreamFault) -> None:
-        if self._reader is not None and self._reader.fault is None:
-            self._reader.fault = fault
+        if self._reader is not None:
+            self._reader.fail(fault)
         self._leave()
 
     def _leave(self) -> None:

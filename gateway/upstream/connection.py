@@ -141,7 +141,7 @@ class ResponseReader:
         elif len(self.body) > pieces_before:
             self._quiet_bytes = 0
         elif self._quiet_bytes > _QUIET_BYTES_MAX:
-            self.fault = ProtocolBroken("the answer's head, chunk framing or trailer is too long")
+            self.fail(ProtocolBroken("the answer's head, chunk framing or trailer is too long"))
 
     def feed_eof(self) -> None:
         """The peer said that nothing more will come."""
@@ -154,8 +154,20 @@ class ResponseReader:
 
     def cut(self) -> None:
         """The connection broke: whatever is not complete never will be."""
+        self.fail(ResponseTruncated() if self.head_complete else ConnectionReset())
+
+    def fail(self, fault: UpstreamFault) -> None:
+        """Nothing more will come, unless all has come or it failed before."""
         if not self.complete and self.fault is None:
-            self.fault = ResponseTruncated() if self.head_complete else ConnectionReset()
+            self.fault = fault
+            del self._parser  # as in `feed`
+
+    def hand_over_fault(self) -> UpstreamFault:
+        """The fault, to be raised by who asks for nothing more: what is raised holds the frames that hold this, and
+        must not be held by it."""
+        assert self.fault is not None
+        fault, self.fault = self.fault, ResponseTruncated("the answer was given up")
+        return fault
 
     def take(self) -> bytes:
         """All body bytes that came since the last call, joined."""

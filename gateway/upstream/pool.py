@@ -150,7 +150,7 @@ async def _exchange(channel: Channel, request: bytes, method: bytes, timeouts: T
         channel.abandon(reader, ConnectionReset())
         raise
     if not reader.head_complete and reader.fault is not None:
-        raise reader.fault
+        raise reader.hand_over_fault()
     return Response(channel, reader, timeouts.between_bytes_s)
 
 

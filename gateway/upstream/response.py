@@ -99,6 +99,7 @@ class Response:
         """Be done with it: unless the body is complete, the connection is dropped at once. Idempotent."""
         if not self._reader.complete:
             self._channel.abandon(self._reader, ResponseTruncated("the answer was closed by its reader"))
+            self._reader.hand_over_fault()
 
     async def aclose(self) -> None:
         """As `close()`; for callers that expect to await it. It waits for nothing."""

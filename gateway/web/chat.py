@@ -327,8 +327,10 @@ class _Exchange:
                 try:
                     deltas = await live.read()
                 except ProviderFailure as failure:
-                    live = await streamed.go_on(failure)
-                    deltas, sent_chars = live.first, 0
+                    on = await streamed.go_on(failure.kind.value)
+                    if on is None:
+                        raise
+                    live, deltas, sent_chars = on, on.first, 0
         except ProviderFailure as failure:
             streamed.settle(text_chars=sent_chars, broken=failure.kind.value)
             live.close()
