@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from gateway.ask import SUFFIX_POLICIES, Ask
 from gateway.config.catalog import Catalog, Model
@@ -11,8 +11,7 @@ from gateway.suggest import did_you_mean
 from providers.wire import replace
 
 
-@dataclass(frozen=True, slots=True)
-class Resolved:
+class Resolved(NamedTuple):
     """A model's name understood: the model, and what its suffix asks for."""
 
     model: Model
