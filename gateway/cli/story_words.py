@@ -137,6 +137,8 @@ def _facts(candidate: Json, policy: str) -> Iterator[str]:
     yield f"{candidate['in_flight']} under way"
     if candidate["state"] != UNSEEN.state:
         yield f"its breaker {candidate['state'].replace('_', ' ')}, asked as a probe"
+    if candidate["error_rate"]:
+        yield f"{candidate['error_rate']:.0%} of its latest attempts failed"
     if candidate["spared_s"]:
         yield f"near its rate limit for {candidate['spared_s']:.0f} s more"
 

@@ -22,7 +22,9 @@ def choose(situation: Situation) -> Choice:
     """The candidates, those near a rate limit and those without room for one more request last, and the reasons of all
     who are none."""
     offering, seen = situation.offering, situation.seen
-    skipped = [Skipped(name, "unkeyed", reason) for name, reason in offering.left_out.items()]
+    skipped: list[Skipped] = []
+    if offering.left_out:
+        skipped = [Skipped(name, "unkeyed", reason) for name, reason in offering.left_out.items()]
     lasting: list[Contender] = []
     for place, terms in enumerate(offering.terms):
         reason = unfit(terms, situation)
@@ -36,18 +38,18 @@ def choose(situation: Situation) -> Choice:
         lasting = [first]
         why = f"{first.terms.provider} comes first and provider.allow_fallbacks is false"
         skipped += [Skipped(other.terms.provider, "pin", why) for other in others]
-    fit = [one for one in lasting if _is_ready(one, skipped)]
+    fit: list[Contender] = []
+    for one in lasting:
+        reason = unready(one.terms, one.seen)
+        if reason is None:
+            fit.append(one)
+        else:
+            skipped.append(reason)
     if not fit and lasting:
         fit = _soonest(lasting, skipped)
-    return Choice([one.place for one in room_first(spared_last(ordered(fit, situation)))], skipped)
-
-
-def _is_ready(one: Contender, skipped: list[Skipped]) -> bool:
-    reason = unready(one.terms, one.seen)
-    if reason is None:
-        return True
-    skipped.append(reason)
-    return False
+    if len(fit) > 1:
+        fit = room_first(spared_last(ordered(fit, situation)))
+    return Choice([one.place for one in fit], skipped)
 
 
 def _soonest(lasting: list[Contender], skipped: list[Skipped]) -> list[Contender]:

@@ -61,15 +61,13 @@ class Route(NamedTuple):
 
 
 def pack(situation: Situation) -> bytes:
-    seen: list[Seen | None] | None = None
-    if any(one is not UNSEEN for one in situation.seen):
-        seen = [None if one is UNSEEN else one for one in situation.seen]
+    seen: list[Seen | None] = [None if one is UNSEEN else one for one in situation.seen]
     wishes = situation.wishes
     return _encode(
         _Situation(
             situation.packed or msgspec.Raw(_encode(situation.offering)),
             situation.draw,
-            seen,
+            seen if any(seen) else None,
             situation.policy_asked,
             situation.pinned,
             None if wishes is NO_WISHES else wishes,

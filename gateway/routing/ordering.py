@@ -13,11 +13,9 @@ EXPLORE_SHARE: Final = 0.1
 
 
 def ordered(fit: list[Contender], situation: Situation) -> list[Contender]:
-    if len(fit) > 1:
-        fit = _ORDERINGS[situation.policy](fit, situation)
-        if situation.wishes.order:
-            fit = _by_names(fit, situation.wishes.order)
-    return fit
+    """More than one, by the situation's policy and wishes."""
+    fit = _ORDERINGS[situation.policy](fit, situation)
+    return _by_names(fit, situation.wishes.order) if situation.wishes.order else fit
 
 
 def score(policy: str, one: Contender) -> float | None:
