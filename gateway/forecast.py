@@ -131,7 +131,12 @@ class _Request:
     reason: str
     """Why nobody could be asked."""
     failed: set[str] = field(default_factory=set)
-    answered: ClosedEntry | None = None
+    answered: list[ClosedEntry] = field(default_factory=list)
+    """More than one where a broken stream was gone on with."""
+
+    @property
+    def is_as_before(self) -> bool:
+        return [offer.provider.name for offer in self.after] == list(self.before)
 
 
 def forecast(
@@ -156,7 +161,7 @@ def forecast(
             under_way.pop(entry.inference_id, None)
         elif (request := under_way.get(entry.inference_id)) is not None:
             if entry.answered:
-                request.answered = entry
+                request.answered.append(entry)
             elif entry.number:
                 request.failed.add(entry.provider)
             if entry.last:
@@ -188,7 +193,7 @@ def _add(made: Forecast, request: _Request) -> None:
     intent, used = request.intent, request.answered
     made.from_ms = intent.at_ms if made.from_ms is None else min(made.from_ms, intent.at_ms)
     made.to_ms = intent.at_ms if made.to_ms is None else max(made.to_ms, intent.at_ms)
-    before = used.provider if used is not None else next(iter(request.before), NOBODY)
+    before = used[-1].provider if used else next(iter(request.before), NOBODY)
     offer = _answering(request, before)
     after = NOBODY if offer is None else offer.provider.name
     sums = [made.total, made.teams.setdefault(intent.team_id, Shift())]
@@ -203,29 +208,32 @@ def _add(made: Forecast, request: _Request) -> None:
         key = (intent.hub_model, request.reason)
         refusal = made.refusals.setdefault(key, Refusal(*key, example=intent.inference_id))
         refusal.requests += 1
-    if used is None:
-        return
-    was, will = used.provider_cost_nano_usd, 0 if offer is None else _cost_nano_usd(used, offer)
-    if was is None or will is None:
+    costs = [(entry.provider_cost_nano_usd, _cost_nano_usd(entry, request, offer)) for entry in used]
+    known = [(was, will) for was, will in costs if was is not None and will is not None]
+    if len(known) < len(costs):
         made.unpriced += 1
         return
     for one in (*sums, leaving):
-        one.cost_before_nano_usd += was
+        one.cost_before_nano_usd += sum(was for was, _ in known)
     for one in (*sums, coming):
-        one.cost_after_nano_usd += will
+        one.cost_after_nano_usd += sum(will for _, will in known)
 
 
 def _answering(request: _Request, before: str) -> Offer | None:
     """Who would answer: nobody knows how somebody else would have fared, so only known failures are passed over."""
     after = request.after
-    if [offer.provider.name for offer in after] == list(request.before):
+    if request.is_as_before:
         return next((offer for offer in after if offer.provider.name == before), None)
     willing = (offer for offer in after if offer.provider.name not in request.failed)
     return next(willing, next(iter(after), None))
 
 
-def _cost_nano_usd(used: ClosedEntry, offer: Offer) -> int | None:
-    """Of the same tokens at another offer; None where nobody knows its price."""
+def _cost_nano_usd(used: ClosedEntry, request: _Request, offer: Offer | None) -> int | None:
+    """Of the same tokens where they would be used; None where nobody knows the price of that."""
+    if offer is None:
+        return 0
+    if request.is_as_before:
+        offer = next((one for one in request.after if one.provider.name == used.provider), offer)
     price = price_taken(offer, used.day)
     return None if price is None else charge_nano_usd(_usage(used), price)
 

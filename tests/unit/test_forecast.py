@@ -64,6 +64,12 @@ def test_the_same_table_changes_nothing() -> None:
     assert not made.teams["t_1"].is_affected
 
 
+def test_a_stream_that_was_gone_on_with_costs_what_both_used() -> None:
+    both = (answered("1", "a", last=False), answered("1", "b", 2, charged_for="completion"))
+    made = planned(TWO, begun("1"), *both)
+    assert (made.total.moved, made.total.cost_before_nano_usd, made.total.cost_delta_nano_usd) == (0, 6_000_000, 0)
+
+
 def test_another_order_moves_requests_with_their_tokens_to_other_prices() -> None:
     turned = replace(TWO, routing=replace(TWO.routing, order=("b",)))
     made = planned(turned, begun("1"), answered("1", "a"), begun("2"), answered("2", "a"))
