@@ -337,7 +337,7 @@ class Application:
             provider_model=offer.provider_model,
             status=failure.status,
             reason=failure.message,
-            remedy="put the key right and reload the mapping table; the provider gets no request until then",
+            remedy="put the key or its account right and reload the mapping table; no request goes there until then",
         )
 
     def _on_attempt(self, provider: str, attempt: Attempt) -> None:

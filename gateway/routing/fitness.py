@@ -50,7 +50,7 @@ def unfit(terms: Terms, situation: Situation) -> Skipped | None:
 def unready(terms: Terms, seen: Seen) -> Skipped | None:
     """A passing reason against an offer."""
     if seen.barred:
-        reason = "it refused the gateway's key; it is out until the table is reloaded"
+        reason = "it refused the gateway's key or account; it is out until the table is reloaded"
         return Skipped(terms.provider, "barred", reason, BARRED_S)
     if seen.cooling_s > 0:
         wait_s = seen.cooling_s

@@ -53,7 +53,8 @@ POLICY: Final[Mapping[FailureKind, Rule]] = {
     FailureKind.MODEL_OUTPUT: Rule(Move.NEXT, same_offer=True, blames=False),
     # Our own key or account is at fault: never the caller's business.
     FailureKind.AUTH: Rule(Move.NEXT, blames=False, bars=Bar.ACCOUNT),
-    FailureKind.PAYMENT: Rule(Move.NEXT),
+    # Nobody can pay for it but an operator.
+    FailureKind.PAYMENT: Rule(Move.NEXT, blames=False, bars=Bar.ACCOUNT),
     # The key is known, and may not use this model; others perhaps.
     FailureKind.FORBIDDEN: Rule(Move.NEXT, blames=False, bars=Bar.OFFER),
     FailureKind.NOT_FOUND: Rule(Move.NEXT),

@@ -32,8 +32,8 @@ PROMPT_TOKENS: Final = 5
 ANSWER_TOKENS: Final = 16
 EXACT_NANO_USD: Final = PROMPT_TOKENS * 3_000 + ANSWER_TOKENS * 6_000
 """What the first provider takes for a whole answer; the others take a third."""
-OWN_KEY: Final = {"401": "auth", "402": "payment", "403": "forbidden"}
-ACCOUNTS: Final = ("busy", "throttled", *(f"account-{status}" for status in OWN_KEY))
+OWN_KEY: Final = {"401": "auth", "402": "payment", "429-quota": "payment", "403": "forbidden"}
+ACCOUNTS: Final = ("busy", "throttled", *(f"account-{fault}" for fault in OWN_KEY))
 """More accounts at the first provider, for what an account is left alone after."""
 
 
@@ -116,7 +116,6 @@ BOTH: Final = (
     Row("415", "415", "unreadable"),
     Row("429", "429", "rate_limited"),
     Row("429-retry-after-bogus", "429", "rate_limited"),
-    Row("429-quota", "429", "payment"),
     Row("400-code-tool_use_failed", "400", "model_output"),
     Row("500", "500", "server_error"),
     Row("html-502", "502", "server_error"),
@@ -186,16 +185,26 @@ def test_it_goes_on_to_the_next(street: Street, row: Row, stream: bool) -> None:
     assert served.charge_nano_usd == served.provider_cost_nano_usd == EXACT_NANO_USD // 3
 
 
-@pytest.mark.parametrize(("status", "failure"), OWN_KEY.items())
-def test_a_key_of_ours_that_is_refused_is_not_the_callers_fault(street: Street, status: str, failure: str) -> None:
-    street.first.next(status)
+@pytest.mark.parametrize(("fault", "failure"), OWN_KEY.items())
+def test_a_key_of_ours_that_is_refused_is_not_the_callers_fault(street: Street, fault: str, failure: str) -> None:
+    """It is told to the operator, and nobody is sent there again until the table is reloaded."""
+    account, status, gateway = f"account-{fault}", fault[:3], street.gateway
+    street.first.next(fault)
 
-    answer = ask(street.gateway, model=f"acme/account-{status}")
+    answer, *others = (ask(gateway, model=f"acme/{account}") for _ in range(3))
 
     assert answer.status_code == 200
-    assert answer.headers["x-gateway-attempts"] == f"account-{status}:{status},second:200"
+    assert answer.headers["x-gateway-attempts"] == f"{account}:{status},second:200"
+    assert [other.headers["x-gateway-attempts"] for other in others] == ["second:200"] * 2
+    assert street.asked == (1, 3, 0)
     failed, served = agreeing_story(street, answer, failed=False)
     assert (failed.failure, billed(failed), served.provider) == (failure, "nothing", "second")
+    (alert,) = [line for line in gateway.log_lines() if line.get("provider") == account and line["level"] == "error"]
+    assert (alert["event"], alert["status"]) == ("provider_key_refused", int(status))
+    assert gateway.metric(f'gateway_provider_key_refusals_total{{provider="{account}"}}') == 1
+    assert gateway.readyz()["refused_keys"] == [f"{account}/chat" if status == "403" else account]
+    gateway.reload()
+    assert ask(gateway, model=f"acme/{account}").headers["x-gateway-attempts"] == f"{account}:200"
 
 
 def test_nobody_who_listens(street: Street) -> None:

@@ -29,7 +29,7 @@ MILD: Final = (
     "503",
     "429",
     "429-retry-after-1",
-    "402",
+    "409",
     "html-502",
     "error-200",
     "reset",
