@@ -182,6 +182,7 @@ class Admissions:
                 self._asking.remove(question)
             else:
                 await asyncio.wait([answer])
+                answer.exception()  # a store that is away is nobody's business any more
             raise
 
     async def _fly(self) -> None:

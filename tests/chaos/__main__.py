@@ -12,7 +12,7 @@ from tests.chaos.verdict import Verdict, as_table
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=540, help="of harm, over all rounds (540)")
+    parser.add_argument("--seconds", type=float, default=510, help="of harm, over all rounds (510)")
     parser.add_argument("--seed", type=int, default=1, help="the same seed does the same acts (1)")
     parser.add_argument("--every", type=float, default=3.0, help="seconds between two acts, on average (3)")
     parser.add_argument("--callers", type=int, default=12)
