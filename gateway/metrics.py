@@ -48,6 +48,12 @@ class Metrics:
             buckets=_SECONDS,
             registry=r,
         )
+        self.broken_streams = Counter(
+            "gateway_streams_broken_total",
+            "Streams that broke after content had gone out; what came next is an error or a continuation.",
+            ["provider", "outcome", "next"],
+            registry=r,
+        )
         self.skipped_events = Counter(
             "gateway_stream_events_skipped_total",
             "Malformed events that were passed over in providers' streams.",
@@ -176,6 +182,9 @@ class Metrics:
         if histogram is None:
             histogram = self._attempt_seconds[provider] = self.attempt_seconds.labels(provider)
         histogram.observe(seconds)
+
+    def count_broken(self, provider: str, outcome: str, *, continued: bool) -> None:
+        self.broken_streams.labels(provider, outcome, "continuation" if continued else "error").inc()
 
     def count_skipped(self, provider: str, events: int) -> None:
         self.skipped_events.labels(provider).inc(events)

@@ -113,6 +113,7 @@ class _Exchange:
         "_served",
         "_started_s",
         "_status",
+        "_told",
     )
 
     def __init__(self, endpoint: ChatEndpoint, scope: Scope, receive: Receive, send: Send, pinned: str | None) -> None:
@@ -136,6 +137,7 @@ class _Exchange:
         self._placed = False
         self._replayed = False
         self._status = 0
+        self._told: str | None = None
 
     def is_refused_at_once(self) -> bool:
         """Whether the answer is that too many wait already, and was given, before anything was done for the request but
@@ -327,7 +329,9 @@ class _Exchange:
                 try:
                     deltas = await live.read()
                 except ProviderFailure as failure:
-                    on = await streamed.go_on(failure.kind.value)
+                    provider, broken = streamed.offer.provider.name, failure.kind.value
+                    on = await streamed.go_on(broken)
+                    self._endpoint._metrics.count_broken(provider, broken, continued=on is not None)
                     if on is None:
                         raise
                     live, deltas, sent_chars = on, on.first, 0
@@ -335,7 +339,7 @@ class _Exchange:
             streamed.settle(text_chars=sent_chars, broken=failure.kind.value)
             live.close()
             await streamed.bill.close(failed=True)
-            await send({"type": "http.response.body", "body": event(error_body(_broken(streamed, failure)))})
+            await self._tell(_broken(streamed, failure))
             self._all_sent(watch)
             return
         if continuation is not None:
@@ -375,6 +379,7 @@ class _Exchange:
     async def _tell(self, error: GatewayError) -> None:
         """The error as the answer; or, where a stream has begun, as its last event."""
         if self._status:
+            self._told = error.code
             await self._send({"type": "http.response.body", "body": event(error_body(error))})
         else:
             await self._send_error(error)
@@ -402,6 +407,8 @@ class _Exchange:
             fields["attempts"] = len(served.attempts)
         if self._replayed:
             fields["replayed"] = True
+        if self._told is not None:
+            fields["error"] = self._told
         endpoint._log.request(**fields)
 
 

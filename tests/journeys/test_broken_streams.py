@@ -4,8 +4,10 @@ break is told once, never called finished, and charged as far as it came."""
 from __future__ import annotations
 
 import json
+import socket
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pytest
 from tests.journeys.caller import ask, listen, listening
 from tests.journeys.conftest import Town
 from tests.journeys.fault_provider import FaultProvider
-from tests.journeys.gateway_process import TIMEOUTS, GatewayProcess, running, table_of
+from tests.journeys.gateway_process import TIMEOUTS, GatewayProcess, running, table_of, until
 
 FIRST_S, BETWEEN_S = 0.5, 0.4
 TOWN_TIMEOUTS = {"firstToken": FIRST_S, "betweenTokens": BETWEEN_S}
@@ -115,6 +117,19 @@ def test_after_it_one_error_event_ends_the_stream(town: Town, fault: str) -> Non
     assert (told["failed"], told["estimated"], told["completion_tokens"]) == (True, True, entry.completion_tokens)
 
 
+def test_an_operator_sees_it_where_the_status_says_200(town: Town) -> None:
+    counter = 'gateway_streams_broken_total{next="error",outcome="truncated",provider="first"}'
+    before = town.gateway.metric(counter)
+    town.first.next("cut-after-3-chunks")
+
+    heard = listen(town.gateway)
+
+    lines = town.gateway.log_lines
+    line = until(lambda: next((x for x in lines() if x.get("id") == heard.inference_id), None), "its line")
+    assert (line["status"], line["error"], line["provider"]) == (200, "stream_broken", "first")
+    assert town.gateway.metric(counter) == before + 1
+
+
 def test_a_silent_provider_is_hung_up_on_when_its_time_is_over(town: Town) -> None:
     town.first.next("hang-after-3-chunks")
 
@@ -194,11 +209,30 @@ class Paced:
 OWN = {"connect": 0.3, "firstToken": 2, "betweenTokens": 0.4, "total": 2.4}
 
 
+@contextmanager
+def deaf() -> Iterator[str]:
+    """The base URL of a provider that takes no connection: its queue is full, and nobody empties it."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(4):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+
+
 @pytest.fixture(scope="module")
 def standing_pace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paced]:
-    with FaultProvider() as first, FaultProvider() as second:
-        table = json.loads(table_of({"first": first.base_url, "second": second.base_url}))
-        table["providers"]["first"]["timeouts"] = OWN
+    with FaultProvider() as first, FaultProvider() as second, deaf() as deaf_url:
+        urls = {"first": first.base_url, "second": second.base_url, "deaf": deaf_url}
+        models: dict[str, dict[str, dict[str, object]]] = {
+            "acme/chat": {"first": {}, "second": {}},
+            "acme/deaf": {"deaf": {}, "second": {}},
+        }
+        table = json.loads(table_of(urls, models=models))
+        table["providers"]["first"]["timeouts"] = table["providers"]["deaf"]["timeouts"] = OWN
         with running(tmp_path_factory.mktemp("paced"), json.dumps(table)) as gateway:
             yield Paced(gateway, first, second)
 
@@ -223,6 +257,18 @@ def test_a_slow_first_content_comes_from_the_next_in_time(paced: Paced) -> None:
     assert seen.endswith(b"data: [DONE]\n\n")
     assert response.headers["x-gateway-attempts"] == "first:timeout,second:200"
     assert (paced.first.requests, paced.second.requests) == (1, 1)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_provider_that_takes_no_connection_is_left_in_time(paced: Paced, stream: bool) -> None:
+    begun_s = time.monotonic()
+
+    answer = ask(paced.gateway, model="acme/deaf", stream=stream)
+
+    assert OWN["connect"] - 0.05 < time.monotonic() - begun_s < OWN["connect"] + 0.5
+    assert answer.headers["x-gateway-attempts"] == "deaf:connect,second:200"
+    unheard, _ = paced.gateway.story(answer.headers["inference-id"])
+    assert (unheard.kind, unheard.failure, unheard.provider_cost_nano_usd) == ("void", "connect", 0)
 
 
 def test_the_time_between_contents_is_the_providers_own(paced: Paced) -> None:
