@@ -24,6 +24,7 @@ COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
     "smembers": ("K",), "zadd": ("K", "1", "m"), "zcard": ("K",), "zrem": ("K", "m"),
     "zrangebyscore": ("K", "0", "1"), "zremrangebyscore": ("K", "0", "1"), "zremrangebyrank": ("K", "0", "1"),
     "rpush": ("K", "v"), "lpush": ("K", "v"), "lrange": ("K", "0", "1"), "ltrim": ("K", "0", "1"),
+    "xadd": ("K", "*", "f", "v"), "xread": ("streams", "K", "0"),
 }  # fmt: skip
 """Every command that the gateway sends or its scripts call, with arguments to try it with; K stands for a key."""
 CLUSTER_COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {"cluster|slots": ()}
