@@ -106,6 +106,8 @@ def features_of(body: Mapping[str, Any], *, images: int) -> frozenset[Feature]:
         choice = body.get("tool_choice")
         if choice == "required" or isinstance(choice, dict):
             needs.add(Feature.FORCED_TOOL_CHOICE)
+        if body.get("parallel_tool_calls"):
+            needs.add(Feature.PARALLEL_TOOL_CALLS)
     if body.get("logprobs"):
         needs.add(Feature.LOGPROBS)
     if (body.get("n") or 1) > 1:

@@ -127,7 +127,8 @@ def price_words(price: Json | None) -> str:
 
 def _facts(candidate: Json, policy: str) -> Iterator[str]:
     if policy == "balanced":
-        yield f"load {candidate['score']:.0f}"
+        if candidate["score"] is not None:
+            yield f"load {candidate['score']:.0f}"
         yield f"weight {candidate['weight']}"
     price, first_ms, speed = candidate["price"], candidate["first_content_ms"], candidate["tokens_per_s"]
     yield price_words(price)

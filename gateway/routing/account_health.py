@@ -11,7 +11,7 @@ from providers.rate_limits import RateLimits
 NEAR_LIMIT_SHARE: Final = 0.05
 """An account with less than this left of its rate limit is spared."""
 AMPLE_SHARE: Final = 0.2
-AMPLE_S: Final = 0.25
+AMPLE_S: Final = 0.05
 """While more than a fifth is left, or nothing is said, an account's headers are read this often."""
 RESET_S: Final = 5.0
 """Where a provider does not say when its limit is whole again."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from gateway.ask import NO_WISHES, Wishes
+from gateway.ask import NO_WISHES
 from gateway.routing.candidate import Skipped
 from gateway.routing.health import Seen
 from gateway.routing.situation import Bound, Situation, Terms
@@ -38,8 +38,8 @@ def unfit(terms: Terms, situation: Situation) -> Skipped | None:
         reason = _not_allowed(terms, situation)
         if reason is not None:
             return Skipped(name, "access", reason)
-    if wishes is not NO_WISHES or bound is not None or rights is not None:
-        dear = _too_dear(terms, wishes, bound, None if rights is None else rights.bound)
+    if wishes is not NO_WISHES:
+        dear = _above(terms, wishes.price_input_max, wishes.price_output_max, "provider.max_price")
         if dear is not None:
             return Skipped(name, "price", dear)
     if terms.lacks is not None:
@@ -76,19 +76,16 @@ def _not_allowed(terms: Terms, situation: Situation) -> str | None:
             return "no price of it is known, and unpriced offers are refused"
         if rights is not None and rights.strict_budget:
             return "no price of it is known, and a strict budget cannot be held against none"
-    return None
+    dear = _above_bound(terms, offering.bound, "the organisation's ceiling")
+    return dear or (None if rights is None else _above_bound(terms, rights.bound, "the team's ceiling"))
 
 
 def _rules_out(bound: Bound | None, name: str) -> bool:
     return bound is not None and bool((bound.only and name not in bound.only) or name in bound.ignore)
 
 
-def _too_dear(terms: Terms, wishes: Wishes, organisation: Bound | None, team: Bound | None) -> str | None:
-    dear = _above(terms, wishes.price_input_max, wishes.price_output_max, "provider.max_price")
-    for bound, whose in ((organisation, "the organisation's ceiling"), (team, "the team's ceiling")):
-        if dear is None and bound is not None:
-            dear = _above(terms, bound.input_max, bound.output_max, whose)
-    return dear
+def _above_bound(terms: Terms, bound: Bound | None, whose: str) -> str | None:
+    return None if bound is None else _above(terms, bound.input_max, bound.output_max, whose)
 
 
 def _above(terms: Terms, input_max: int | None, output_max: int | None, whose: str) -> str | None:

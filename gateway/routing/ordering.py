@@ -9,7 +9,7 @@ from gateway.routing.candidate import Contender
 from gateway.routing.situation import Situation
 
 EXPLORE_SHARE: Final = 0.1
-"""How often `fastest` tries what nobody has measured yet."""
+"""How often what nobody has measured yet is tried first, where others are measured."""
 
 
 def ordered(fit: list[Contender], situation: Situation) -> list[Contender]:
@@ -26,7 +26,9 @@ def score(policy: str, one: Contender) -> float | None:
         return one.seen.tokens_per_s
     if policy == "latency":
         return one.seen.first_content_ms
-    return _load(one) if policy == "balanced" else None
+    if policy == "balanced" and one.seen.first_content_ms is not None:
+        return _load(one, one.seen.first_content_ms)
+    return None
 
 
 def room_first(fit: list[Contender]) -> list[Contender]:
@@ -59,32 +61,47 @@ def _cheapest(fit: list[Contender], situation: Situation) -> list[Contender]:
 
 
 def _fastest(fit: list[Contender], situation: Situation) -> list[Contender]:
-    unmeasured = [one for one in fit if one.seen.tokens_per_s is None]
-    measured = sorted(
-        (one for one in fit if one.seen.tokens_per_s is not None),
-        key=lambda one: -(one.seen.tokens_per_s or 0.0),
-    )
-    if not measured or situation.draw < EXPLORE_SHARE:
-        return unmeasured + measured
-    return measured + unmeasured
+    measured = [one for one in fit if one.seen.tokens_per_s is not None]
+    measured.sort(key=lambda one: -(one.seen.tokens_per_s or 0.0))
+    return _explored(measured, [one for one in fit if one.seen.tokens_per_s is None], situation.draw)
 
 
 def _quickest(fit: list[Contender], situation: Situation) -> list[Contender]:
-    return sorted(fit, key=lambda one: one.seen.first_content_ms or 0.0)
+    measured = [one for one in fit if one.seen.first_content_ms is not None]
+    measured.sort(key=lambda one: one.seen.first_content_ms or 0.0)
+    return _explored(measured, [one for one in fit if one.seen.first_content_ms is None], situation.draw)
+
+
+def _explored(measured: list[Contender], unmeasured: list[Contender], draw: float) -> list[Contender]:
+    """The measured in their order, but now and then one of the others first: any of them, so that each gets its turn
+    also while the answer of the first that was tried is not there yet."""
+    share = EXPLORE_SHARE if measured else 1.0
+    if not unmeasured or draw >= share:
+        return measured + unmeasured
+    first = int(draw / share * len(unmeasured))
+    return unmeasured[first:] + unmeasured[:first] + measured
 
 
 def _balanced(fit: list[Contender], situation: Situation) -> list[Contender]:
-    """Power of two choices: of two drawn by weight (they may be one), the one with less work and quicker answers."""
+    """Power of two choices: of two drawn by weight (they may be one), the one with less work and quicker answers. Of
+    whom nobody knows how quick it is, it is held to be as quick as the others are on average."""
+    known = [one.seen.first_content_ms for one in fit if one.seen.first_content_ms is not None]
+    typical_ms = sum(known) / len(known) if known else 1.0
+
+    def load(one: Contender) -> float:
+        first_ms = one.seen.first_content_ms
+        return _load(one, typical_ms if first_ms is None else first_ms)
+
     draw = situation.draw
     first = _draw_by_weight(fit, draw)
     # A second number from the same draw: its digits below the first few are as good as new.
     second = _draw_by_weight(fit, draw * 4096 % 1.0)
-    best = min((first, second), key=_load)
-    return [best, *sorted((one for one in fit if one is not best), key=_load)]
+    best = min((first, second), key=load)
+    return [best, *sorted((one for one in fit if one is not best), key=load)]
 
 
-def _load(one: Contender) -> float:
-    return (one.seen.in_flight + 1) * (one.seen.first_content_ms or 1.0)
+def _load(one: Contender, first_ms: float) -> float:
+    return (one.seen.in_flight + 1) * first_ms
 
 
 def _draw_by_weight(fit: list[Contender], draw: float) -> Contender:

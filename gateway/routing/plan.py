@@ -106,9 +106,10 @@ def refusal(plan: Plan) -> GatewayError:
     if "feature" in codes:
         return InvalidRequest(f"No provider of {plan.hub_model} supports what this request needs ({reasons}).")
     if "wish" in codes or "price" in codes:
-        return InvalidRequest(
-            f"The request rules out every provider of {plan.hub_model} ({reasons}).", param="provider"
-        )
+        ruled_out = f"The request rules out every provider of {plan.hub_model}"
+        if "access" in codes:
+            ruled_out = f"What the request wishes and what it may have are different providers of {plan.hub_model}"
+        return InvalidRequest(f"{ruled_out} ({reasons}).", param="provider")
     if "access" in codes:
         return Forbidden(f"No provider of {plan.hub_model} may be used with this key ({reasons}).")
     return NotFound(f"The model {plan.hub_model!r} has no live provider here ({reasons}).", param="model")

@@ -53,7 +53,8 @@ Faults (N, S, P are numbers; S may be 5s, 200ms or 5):
               error-in-stream or error-in-stream-after-N, error-event, data-after-done
   encoding    gzip, gzip-bomb, gzip-broken, gzip-lie (says gzip, is not), gzip-stream
   headers     redirect (307), redirect-metadata (302 to a link-local address), evil-headers,
-              huge-header, many-headers, crlf-model (echoes the model in a header, escaped)
+              huge-header, many-headers, crlf-model (echoes the model in a header, escaped),
+              limit-N (N of 100 requests are left, and all again after two seconds)
   content     unicode, tool-calls, finish-length, many-choices
   state       fail-N-then-ok, flaky-P (P percent, by --seed), capacity-N (429 over N at once)
 
@@ -453,6 +454,10 @@ class Answer:
                 lines.append("X-Huge: " + "h" * 200_000)
             if p.has("many-headers"):
                 lines += ["X-M%d: 1" % i for i in range(2000)]
+            if p.match(r"limit-\d+"):
+                lines += ["X-RateLimit-Limit-Requests: 100",
+                          "X-RateLimit-Remaining-Requests: %d" % p.num(r"limit-(\d+)"),
+                          "X-RateLimit-Reset-Requests: 2s"]
             if p.has("crlf-model"):
                 lines.append("X-Model: " + json.dumps(self.model))
             if p.has("early-hints"):

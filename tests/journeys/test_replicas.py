@@ -118,6 +118,17 @@ def test_nobody_asks_an_account_that_wants_silence(replicas: Replicas) -> None:
     assert begun_s + 1 <= back_s < begun_s + 1.3
 
 
+def test_an_account_near_its_rate_limit_is_spared_by_all_before_it_says_429(replicas: Replicas) -> None:
+    replicas.first.next("limit-3", "limit-2")
+    assert replicas.ask(0) == "first:200"
+
+    assert [replicas.ask(i) for i in range(1, 7)] == ["second:200"] * 6
+    replicas.second.next("500")  # near its limit it is still better than nobody
+    assert replicas.ask(0) == "second:500,first:200"
+    assert replicas.ask(1) == "second:200"
+    until(lambda: replicas.ask(1) == "first:200", "the first provider's limit to be whole")
+
+
 def test_nobody_asks_who_refused_the_key(replicas: Replicas) -> None:
     replicas.first.next(*["401"] * 10)
     assert replicas.ask(0) == "first:401,second:200"

@@ -51,6 +51,22 @@ def test_wishes_that_rule_out_all_are_the_callers_mistake(town: Town, wishes: di
     assert town.asked == (0, 0, 0)
 
 
+def test_a_wish_beyond_the_teams_ceiling_is_told_as_what_it_is(town: Town) -> None:
+    town.gateway.key("thrifty", ceilings={"ignore": ["third"], "max_price": {"output": "2"}})
+
+    assert ask(town.gateway, team="thrifty").headers["x-inference-provider"] == "second"
+    loose = {"max_price": {"output": 6}}
+    assert ask(town.gateway, team="thrifty", provider=loose).headers["x-inference-provider"] == "second"
+    beyond = ask(town.gateway, team="thrifty", provider={"only": ["first", "third"]})
+
+    assert beyond.status_code == 400
+    error = beyond.json()["error"]
+    assert error["param"] == "provider"
+    assert "first: its output tokens cost more than the team's ceiling" in error["message"]
+    assert "second: not in provider.only" in error["message"]
+    assert "third: ruled out by the team's ceiling" in error["message"]
+
+
 def test_max_price_binds_the_fallbacks_too(town: Town) -> None:
     town.second.next("503")
 

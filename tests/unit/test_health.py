@@ -222,10 +222,10 @@ def test_what_a_later_answer_says_of_the_limit_counts() -> None:
     book.read_limits(A, limits(1), 0)
     book.read_limits(A, limits(90), 1)
     assert book.look(A, 1).spared_s == 0
-    book.read_limits(A, limits(1), 1.1)  # too soon after there was plenty
-    assert book.look(A, 1.1).spared_s == 0
-    book.read_limits(A, limits(1), 1.3)
-    assert book.look(A, 1.3).spared_s > 0
+    book.read_limits(A, limits(1), 1.04)  # too soon after there was plenty
+    assert book.look(A, 1.04).spared_s == 0
+    book.read_limits(A, limits(1), 1.1)
+    assert book.look(A, 1.1).spared_s > 0
 
 
 def test_averages_follow_and_are_forgotten() -> None:

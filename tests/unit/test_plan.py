@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -15,6 +16,7 @@ from gateway.routing.naming import pin, resolve
 from gateway.routing.offerings import Offerings
 from gateway.routing.plan import Plan, make_plan, refusal
 from gateway.tenants import Budget, Principal
+from providers.base import OpenAICompatible
 from providers.fields import Feature
 from providers.wire import ChatRequest
 from tests.unit.catalogs import MODEL, TEAM, catalog, offer, principal
@@ -117,6 +119,48 @@ def test_what_a_provider_cannot_do_takes_it_out_with_the_reason() -> None:
     assert names(plan(of, ask(features=frozenset({Feature.TOOLS})))) == ["groq"]
 
 
+@pytest.mark.parametrize("feature", Feature, ids=lambda feature: feature.name.lower())
+def test_each_need_that_is_refused_is_said_by_name(feature: Feature) -> None:
+    able, refusing = offer("able", supports={"regex": True}), offer("refusing")
+
+    class Refusing(OpenAICompatible):
+        refuses: ClassVar[Mapping[Feature, str]] = {feature: "not here"}
+
+    unable = replace(refusing, provider=replace(refusing.provider, adapter=Refusing()))
+    made = plan(catalog(unable, able), ask(features=frozenset({feature})))
+    assert names(made) == ["able"]
+    assert [(skip.provider, skip.code) for skip in made.skipped] == [("refusing", "feature")]
+    assert made.skipped[0].reason == f"{feature.value}: not here"
+
+
+@pytest.mark.parametrize(
+    ("feature", "flag"),
+    [
+        (Feature.TOOLS, "tools"),
+        (Feature.FORCED_TOOL_CHOICE, "tools"),
+        (Feature.JSON_SCHEMA, "structured_output"),
+        (Feature.IMAGES, "vision"),
+        (Feature.LOGPROBS, "logprobs"),
+        (Feature.REGEX, "regex"),
+    ],
+    ids=lambda value: value.name.lower() if isinstance(value, Feature) else value,
+)
+def test_what_a_row_of_the_table_denies_is_said_by_name(feature: Feature, flag: str) -> None:
+    of = catalog(offer("without", supports={flag: False}), offer("with", supports={flag: True}))
+    made = plan(of, ask(features=frozenset({feature})))
+    assert names(made) == ["with"]
+    assert made.skipped[0].reason == f"the model has no {feature.value} there"
+
+
+def test_what_is_too_long_is_said_in_tokens() -> None:
+    of = catalog(offer("narrow", context_length=100), offer("brief", output_tokens_max=50))
+    reasons = {skip.provider: skip.reason for skip in plan(of, ask(prompt_bytes=400, max_tokens=60)).skipped}
+    assert reasons == {
+        "narrow": "its context holds 100 tokens; prompt and max_tokens come to about 160",
+        "brief": "it answers with at most 50 tokens, 60 are asked",
+    }
+
+
 def test_a_pinned_provider_says_for_itself_what_its_model_cannot_do() -> None:
     of = catalog(offer("groq", adapter="groq", supports={"structured_output": False}))
     assert names(plan(of, ask(MODEL + ":groq", features=frozenset({Feature.JSON_SCHEMA})))) == ["groq"]
@@ -152,7 +196,7 @@ def test_a_team_may_tighten_what_the_organisation_allows() -> None:
     tight = principal(team=replace(TEAM, ceilings={"ignore": ["a"], "max_price": {"output": "2"}}))
     made = plan(THREE, who=tight)
     assert names(made) == ["b"]
-    assert {skip.provider: skip.code for skip in made.skipped} == {"a": "access", "c": "price"}
+    assert {skip.provider: skip.code for skip in made.skipped} == {"a": "access", "c": "access"}
     assert names(plan(THREE, who=principal(team=replace(TEAM, ceilings={"only": ["c"], "max_price": None})))) == ["c"]
 
 
