@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final, NoReturn
@@ -34,6 +34,10 @@ AWAY_RETRY_S: Final = 1.0
 CLOCK_SLACK_MS: Final = 500
 
 log = logging.getLogger("gateway.admission")
+
+
+def _wall_clock_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,8 @@ class Granted:
 class Admissions:
     """One per worker. `clock_ahead_ms` is how far the store's clock is ahead of ours."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, clock_ms: Callable[[], int] = _wall_clock_ms) -> None:
+        self.clock_ms = clock_ms
         self.clock_ahead_ms = 0
         self._store = store
         self._asking: list[tuple[Admit, asyncio.Future[Admission | Refusal]]] = []
@@ -108,9 +113,9 @@ class Admissions:
         """The store's word. One that came too late by its clock and not by ours told us how far the clocks are apart;
         then it is asked once more."""
         ahead_ms = self.clock_ahead_ms
-        answer = await self._admit(_question(wanted, scopes, hold, _now_ms() + ahead_ms))
+        answer = await self._admit(_question(wanted, scopes, hold, self.clock_ms() + ahead_ms))
         if isinstance(answer, Refusal) and answer.reason == "late" and self.clock_ahead_ms != ahead_ms:
-            answer = await self._admit(_question(wanted, scopes, hold, _now_ms() + self.clock_ahead_ms))
+            answer = await self._admit(_question(wanted, scopes, hold, self.clock_ms() + self.clock_ahead_ms))
         return answer
 
     @staticmethod
@@ -132,10 +137,16 @@ class Admissions:
     async def hold_again(self) -> None:
         """Holds anew what running requests hold, in a store that may have lost it. Raises StoreAway."""
         if self._running:
-            not_after_ms = _now_ms() + self.clock_ahead_ms + ADMIT_WAIT_MS
+            not_after_ms = self.clock_ms() + self.clock_ahead_ms + ADMIT_WAIT_MS
             await self._store.hold_again(
                 [replace(question, not_after_ms=not_after_ms) for question in self._running.values()]
             )
+
+    def compare_clocks(self, asked_ms: int, store_ms: int) -> None:
+        """The store was asked at a time of ours, and has just told its own."""
+        ahead_ms = store_ms - (asked_ms + self.clock_ms()) // 2
+        if abs(ahead_ms - self.clock_ahead_ms) > CLOCK_SLACK_MS:
+            self.clock_ahead_ms = ahead_ms
 
     def pause(self) -> None:
         """Questions wait: the store may have forgotten what is held."""
@@ -146,7 +157,7 @@ class Admissions:
 
     def _remember(self, wanted: Wanted, scopes: tuple[Scope, ...], hold: int) -> None:
         """Of a request that runs from now on: what to hold again, and which slots to renew."""
-        self._running[wanted.inference_id] = _question(wanted, scopes, hold, _now_ms())
+        self._running[wanted.inference_id] = _question(wanted, scopes, hold, self.clock_ms())
         for scope in scopes:
             if scope.concurrency is not None:
                 place = (wanted.principal.billed.id, scope.id)
@@ -198,7 +209,7 @@ class Admissions:
                 self._flight = asyncio.get_running_loop().create_task(self._fly())
 
     async def _ask_store(self, asking: list[tuple[Admit, asyncio.Future[Admission | Refusal]]]) -> None:
-        asked_ms = _now_ms()
+        asked_ms = self.clock_ms()
         try:
             answers = await self._store.admit([request for request, _ in asking])
         except BaseException as error:
@@ -208,9 +219,7 @@ class Admissions:
             if not isinstance(error, StoreAway):
                 raise
             return
-        ahead_ms = answers[0].now_ms - (asked_ms + _now_ms()) // 2
-        if abs(ahead_ms - self.clock_ahead_ms) > CLOCK_SLACK_MS:
-            self.clock_ahead_ms = ahead_ms
+        self.compare_clocks(asked_ms, answers[0].now_ms)
         for (_, future), answer in zip(asking, answers, strict=True):
             if not future.done():
                 future.set_result(answer)
@@ -371,7 +380,3 @@ def _refuse(principal: Principal, scopes: Sequence[Scope], answer: Refusal) -> N
         retry_after_s=max(1, math.ceil(answer.retry_after_s)),
         headers=headers,
     )
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

@@ -164,8 +164,8 @@ class Application:
             resume=self._meter.admissions.resume,
         )
         retirement = Retirement(settings.state_dir / JOURNAL_FOLDER, lambda: self._adoption.writers, kept_of(settings))
-        presence = Presence(self._journal.instance, self._store, self._meter.admissions, self._metrics)
-        self.readiness.facts["store_away"] = lambda: presence.away
+        self._presence = Presence(self._journal.instance, self._store, self._meter.admissions, self._metrics)
+        self.readiness.facts["store_away"] = lambda: self._presence.away
         self._background = [
             asyncio.ensure_future(work)
             for work in (
@@ -173,7 +173,7 @@ class Application:
                 rollbacks.run(),
                 retirement.run(),
                 Janitor(self._store).run(),
-                presence.run(),
+                self._presence.run(),
                 OrganisationWatch(
                     self._journal.instance, self._store, self._warnings, self._metrics, lambda: self._meter.timezone
                 ).run(),
@@ -300,6 +300,7 @@ class Application:
     async def _store_check(self) -> str | None:
         """The journal carries on without the store, so one that is away makes nobody unready; one that never answered
         does, since no key can be known."""
+        await self._presence.beat()
         try:
             await self._store.ping()
         except StoreAway as away:

@@ -64,7 +64,7 @@ class Meter:
         self.implausible_usages = 0
         self.unpriced_requests = 0
         self.journal_failures = 0
-        self.admissions = Admissions(store)
+        self.admissions = Admissions(store, clock_ms)
         self._periods = Periods()
         self._unwritten: deque[tuple[Bill, bool]] = deque()
         self._clock_ms = clock_ms

@@ -1,7 +1,7 @@
 """Tells the store every two seconds that this worker lives, and hears how many do, and whether the store does.
 
-By the count each worker knows its part of what is left while the store is away; and a loss is noticed soon, also by a
-worker that has nothing else to ask.
+By the count each worker knows its part of what is left while the store is away. A loss is noticed soon, also by a
+worker that has nothing else to ask; and so is a clock that differs from the store's, by which all periods go.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ class Presence:
     async def beat(self) -> None:
         grace = self._admissions.grace
         try:
-            grace.workers = await self._ledger.count_workers(self._instance)
+            asked_ms = self._admissions.clock_ms()
+            grace.workers, store_ms = await self._ledger.count_workers(self._instance)
+            self._admissions.compare_clocks(asked_ms, store_ms)
             if self.away is not None:
                 # What was admitted meanwhile, and still runs, has no hold there.
                 await self._admissions.hold_again()

@@ -202,8 +202,9 @@ class Ledger(Protocol):
         """The last sequence applied, per team; a team without one is left out."""
         ...
 
-    async def count_workers(self, instance: str) -> int:
-        """Notes that this worker lives; how many do, all hosts together. One that died counts for a while yet."""
+    async def count_workers(self, instance: str) -> tuple[int, int]:
+        """Notes that this worker lives; how many do, all hosts together, and the store's clock (Unix ms). A worker that
+        died counts for a while yet."""
         ...
 
     async def crossings(self, instance: str, team_ids: Iterable[str]) -> list[Crossing]:

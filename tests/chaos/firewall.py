@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from tests.faults.chaos_tcp import Chaos
 
@@ -30,7 +30,15 @@ class Firewall:
         self._thread.join(WAIT_S)
 
     def shut(self) -> None:
-        self._loop.call_soon_threadsafe(lambda: self._door.set(stall="both"))
+        self.set(stall="both")
+
+    def set(self, **faults: Any) -> None:
+        """Any of the kit's faults."""
+        self._loop.call_soon_threadsafe(lambda: self._door.set(**faults))
+
+    def hang_up(self) -> None:
+        """Every connection that is open now breaks."""
+        self._loop.call_soon_threadsafe(self._door.kill)
 
     def open(self) -> None:
         """What was held back arrives now."""

@@ -23,7 +23,7 @@ class RedisServer:
         self.folder = Path(tempfile.mkdtemp(prefix="redis-"))
         self.socket_path = self.folder / "redis.sock"
         self.port = _free_port()
-        self._options = options
+        self.options = options
         self._persist = persist
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -35,18 +35,18 @@ class RedisServer:
     def tcp_url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def start(self) -> Self:
+    def start(self, *, wait: bool = True) -> Self:
         """Starts it, and waits until it answers."""
         command = [
             "redis-server",
             *("--port", str(self.port), "--bind", "127.0.0.1", "--unixsocket", str(self.socket_path)),
             *("--unixsocketperm", "700", "--dir", str(self.folder), "--save", "", "--daemonize", "no"),
             *("--appendonly", "yes" if self._persist else "no", "--logfile", str(self.folder / "redis.log")),
-            *self._options,
+            *self.options,
         ]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         deadline_s = time.monotonic() + START_S
-        while not self._answers():
+        while wait and not self._answers():
             if self._process.poll() is not None or time.monotonic() > deadline_s:
                 raise RuntimeError(f"redis-server did not start: {(self.folder / 'redis.log').read_text()[-2000:]}")
             time.sleep(0.01)

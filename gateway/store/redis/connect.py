@@ -116,7 +116,8 @@ class Link:
             raise StoreAway(str(error)) from error
         except (exceptions.ConnectionError, exceptions.TimeoutError, OSError, TimeoutError) as error:
             self._rest_until_s = loop.time() + REST_S
-            self._fit = False
+            # The others of the pool are as old: each would fail once more when Redis is back.
+            await self._reconnect()
             raise StoreAway("Redis does not answer") from error
         except exceptions.RedisClusterException as error:
             self._rest_until_s = loop.time() + REST_S
@@ -189,7 +190,7 @@ class Link:
         self._fit = False
 
     async def _reconnect(self) -> None:
-        """Leaves a node that became a replica; the next connection asks where the master is."""
+        """Leaves idle connections; the next one asks where the master is."""
         pool = getattr(self._client, "connection_pool", None)
         if pool is not None:
             await pool.disconnect(inuse_connections=False)

@@ -21,7 +21,7 @@ COMMANDS: Final[Mapping[str, tuple[str, ...]]] = {
     "get": ("K",), "set": ("K", "1"), "hget": ("K", "f"), "hset": ("K", "f", "1"), "hdel": ("K", "f"),
     "hexists": ("K", "f"), "hincrby": ("K", "f", "1"), "del": ("K",), "hgetall": ("K",), "hkeys": ("K",),
     "hvals": ("K",), "hmget": ("K", "f"), "sadd": ("K", "m"), "scard": ("K",), "sismember": ("K", "m"),
-    "smembers": ("K",), "zadd": ("K", "1", "m"), "zcard": ("K",), "zrem": ("K", "m"),
+    "smembers": ("K",), "zadd": ("K", "1", "m"), "zcard": ("K",), "zcount": ("K", "0", "1"), "zrem": ("K", "m"),
     "zrangebyscore": ("K", "0", "1"), "zremrangebyscore": ("K", "0", "1"), "zremrangebyrank": ("K", "0", "1"),
     "rpush": ("K", "v"), "lpush": ("K", "v"), "lrange": ("K", "0", "1"), "ltrim": ("K", "0", "1"),
     "xadd": ("K", "*", "f", "v"), "xread": ("streams", "K", "0"),

@@ -98,10 +98,10 @@ class RedisLedger:
         found = await self._link.call(read)
         return {team_id: int(seq) for team_id, seq in zip(asked, found, strict=True) if seq is not None}
 
-    async def count_workers(self, instance: str) -> int:
+    async def count_workers(self, instance: str) -> tuple[int, int]:
         keys = [TenantNames(self._prefix).workers]
-        count: int = await self._settling.start(COUNT_WORKERS, keys, instance, str(WORKER_GONE_MS))
-        return count
+        count, now_ms = await self._settling.start(COUNT_WORKERS, keys, instance, str(WORKER_GONE_MS))
+        return count, now_ms
 
     async def crossings(self, instance: str, team_ids: Iterable[str]) -> list[Crossing]:
         asked = list(team_ids)

@@ -58,7 +58,7 @@ class SqliteLedger:
     async def watermarks(self, instance: str, team_ids: Iterable[str]) -> dict[str, int]:
         return await self._database.call(_watermarks, instance, list(team_ids))
 
-    async def count_workers(self, instance: str) -> int:
+    async def count_workers(self, instance: str) -> tuple[int, int]:
         return await self._database.call(_count_workers, instance)
 
     async def crossings(self, instance: str, team_ids: Iterable[str]) -> list[Crossing]:
@@ -332,12 +332,12 @@ def _renew(connection: sqlite3.Connection, team_id: str, scope_id: str, inferenc
     )
 
 
-def _count_workers(connection: sqlite3.Connection, instance: str) -> int:
+def _count_workers(connection: sqlite3.Connection, instance: str) -> tuple[int, int]:
     now_ms = _now_ms()
     connection.execute("INSERT OR REPLACE INTO worker VALUES (?, ?)", (instance, now_ms))
     connection.execute("DELETE FROM worker WHERE at_ms < ?", (now_ms - WORKER_GONE_MS,))
     row = connection.execute("SELECT count(*) FROM worker").fetchone()
-    return int(row[0])
+    return int(row[0]), now_ms
 
 
 def _watermarks(connection: sqlite3.Connection, instance: str, team_ids: list[str]) -> dict[str, int]:
