@@ -129,7 +129,6 @@ class Service:
     async def complete(self, call: Call) -> Completed:
         """A whole answer, its charge in the journal. Raises GatewayError and ClientGone."""
         plan, request, bill, walk = await self._open(call)
-
         async def once(offer: Offer) -> Answer:
             number = bill.sent(offer)
             return await self._exchange.send(
@@ -171,7 +170,6 @@ class Service:
     async def stream(self, call: Call) -> Streamed:
         """A live stream with its first content in hand; or all of it. Raises GatewayError and ClientGone."""
         plan, request, bill, walk = await self._open(call)
-
         kept = KeptBack()
 
         async def once(offer: Offer) -> LiveStream:
