@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -18,26 +18,11 @@ from gateway.errors import InvalidRequest
 from gateway.ledger_period import LedgerPeriod
 from gateway.moments import format_moment, parse_moment, start_of_month
 from gateway.money import format_usd
-from gateway.records import ClosedEntry, PriceTaken
-from gateway.store.fold import counters_of
+from gateway.records import CHARGED_METRICS, PriceTaken
+from gateway.store.base import InvoiceLine
+from gateway.store.fold import sum_run
 
 FORMATS: Final = ("html", "csv")
-SHOWN: Final = frozenset(
-    (
-        "requests",
-        "failed_requests",
-        "prompt_tokens",
-        "cached_tokens",
-        "cache_write_tokens",
-        "completion_tokens",
-        "reasoning_tokens",
-        "charge_nano_usd",
-        "estimated_requests",
-        "unpriced_requests",
-        "lost_entries",
-    )
-)
-"""The counters that are a team's business; what providers bill is not."""
 PRICES: Final = ("input", "cached_input", "cache_write", "output")
 MONTH_DAYS_MAX: Final = 31
 _MONTH: Final = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
@@ -133,10 +118,7 @@ class Invoice:
         if count := self.total.get("lost_entries", 0):
             notes.append(f"{count} records of usage were lost; nothing is charged for them.")
         if any(not line.itemised for line in self.lines):
-            notes.append(
-                "Where no price is shown, the single requests are no longer kept by the store or this host's archive; "
-                "the amounts are exact."
-            )
+            notes.append("Where no price is shown, the single requests are no longer kept; the amounts are exact.")
         return notes
 
     def as_json(self) -> dict[str, Any]:
@@ -172,36 +154,39 @@ class Invoice:
         )  # fmt: skip
 
 
-def invoice(team: str, team_id: str, month: Month, period: LedgerPeriod, made_at_ms: int) -> Invoice:
-    """The invoice of a team from the month's ledger, which holds that team alone."""
-    ledger: dict[tuple[str, str], Counter[str]] = {}
-    for cell in period.cells:
-        ledger.setdefault((cell.hub_model, cell.provider), Counter()).update(_shown(cell.counters))
-    priced: dict[tuple[str, str, PriceTaken | None], Counter[str]] = {}
-    for entry in period.entries:
-        counters = _shown(counters_of(entry))
-        if counters:
-            priced.setdefault((entry.hub_model, entry.provider, _price(entry)), Counter()).update(counters)
-    lines = [Line(*key, dict(counters)) for key, counters in priced.items()]
-    for (hub_model, provider, _), counters in priced.items():
-        ledger.setdefault((hub_model, provider), Counter()).subtract(counters)
-    for (hub_model, provider), rest in ledger.items():
-        if any(rest.values()):
-            lines.append(Line(hub_model, provider, None, dict(rest), itemised=False))
-    lines.sort(key=_order)
+def invoice(
+    team: str,
+    team_id: str,
+    month: Month,
+    period: LedgerPeriod,
+    made_at_ms: int,
+    kept_lines: Sequence[InvoiceLine] = (),
+) -> Invoice:
+    """The invoice of a team from the month's ledger, which holds that team alone. It is itemised by the entries, or by
+    the store's own lines, whichever leave less unexplained."""
+    of_entries = [Line(*key, _shown(sums)) for key, sums in sum_run(period.entries).lines.items()]
+    of_store = [Line(line.hub_model, line.provider, line.price, _shown(line.counters)) for line in kept_lines]
+    rests = [(_unexplained(period, lines), lines) for lines in (of_entries, of_store)]
+    rest, lines = min(rests, key=lambda found: sum(abs(n) for line in found[0] for n in line.counters.values()))
+    lines = sorted([*(line for line in lines if line.counters), *rest], key=_order)
     total: Counter[str] = Counter()
     for line in lines:
         total.update(line.counters)
     return Invoice(team, team_id, month, tuple(lines), dict(total), made_at_ms)
 
 
+def _unexplained(period: LedgerPeriod, lines: Sequence[Line]) -> list[Line]:
+    """What the ledger has beyond some lines, by model and provider."""
+    ledger: dict[tuple[str, str], Counter[str]] = {}
+    for cell in period.cells:
+        ledger.setdefault((cell.hub_model, cell.provider), Counter()).update(_shown(cell.counters))
+    for line in lines:
+        ledger.setdefault((line.hub_model, line.provider), Counter()).subtract(line.counters)
+    return [Line(*place, None, dict(rest), itemised=False) for place, rest in ledger.items() if any(rest.values())]
+
+
 def _shown(counters: Mapping[str, int]) -> dict[str, int]:
-    return {name: count for name, count in counters.items() if name in SHOWN and count}
-
-
-def _price(entry: ClosedEntry) -> PriceTaken | None:
-    """An attempt that is not charged has no part in any price's line."""
-    return entry.price if entry.answered else None
+    return {name: count for name, count in counters.items() if name in CHARGED_METRICS and count}
 
 
 def _order(line: Line) -> tuple[Any, ...]:

@@ -39,6 +39,9 @@ CHARGED: Final[Mapping[str, tuple[str, ...]]] = {
 """The tokens of an answering attempt that its team owes: all of them; only the `prompt`, where the caller left and had
 been sent nothing of the text; only the `completion`, where it went on from an attempt whose prompt is charged."""
 
+CHARGED_METRICS: Final = frozenset(METRICS) - {"provider_cost_nano_usd", "overrun_nano_usd", "unknown_requests"}
+"""Those that are a team's business; what providers bill is not."""
+
 
 def attempt_id(inference_id: str, number: int) -> str:
     """`<inference_id>.<number>`, sent upstream as `x-request-id`; numbers begin at 1."""

@@ -15,7 +15,7 @@ from gateway.errors import NotFound
 from gateway.invoice import FORMATS, Invoice, invoice, month_named
 from gateway.invoice_page import invoice_page
 from gateway.journal.local import LocalJournals
-from gateway.ledger_period import read_period, unshipped_entries
+from gateway.ledger_period import READS_MAX, read_period, unshipped_entries
 from gateway.money import format_usd
 from gateway.store.base import Store
 from gateway.suggest import did_you_mean
@@ -47,10 +47,15 @@ def run(args: argparse.Namespace) -> int:
     async def ask(store: Store) -> tuple[Invoice, int]:
         team = await find_team(store, args.team)
         month = month_named(args.month, team.timezone or zone)
-        period = await read_period(store, month.from_ms, month.to_ms, [team.id], LocalJournals(root))
+        lines = await store.invoice_lines(team.id, month.name)
+        for _ in range(READS_MAX):
+            period = await read_period(store, month.from_ms, month.to_ms, [team.id], LocalJournals(root))
+            before, lines = lines, await store.invoice_lines(team.id, month.name)
+            if lines == before:
+                break
         waiting = await unshipped_entries(root, store, [team.id])
         inside = [entry for entry in waiting if month.from_ms <= entry.at_ms < month.to_ms]
-        return invoice(team.name, team.id, month, period, wall_clock_ms()), len(inside)
+        return invoice(team.name, team.id, month, period, wall_clock_ms(), lines), len(inside)
 
     found, waiting = with_store(settings, ask)
     tell_waiting(waiting)

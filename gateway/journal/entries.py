@@ -165,14 +165,15 @@ _PRICE: Final = 1 + CLOSED_FIELDS.index("price")
 _DROPPED: Final = 1 + CLOSED_FIELDS.index("dropped")
 _BUDGETS: Final = 1 + CLOSED_FIELDS.index("budgets")
 _CLOSED_MARK: Final = b'{"e":"closed"'
-_price_of = attrgetter("input", "output", "cached_input", "cache_write")
+price_values = attrgetter("input", "output", "cached_input", "cache_write")
+"""A price as PriceTaken takes it."""
 
 
 def pack_closed(entry: ClosedEntry) -> bytes:
     """`[format, kind, seq, …]`: a closed entry as journals and stores keep it."""
     values: list[Any] = [FORMAT, *_values_of(entry)]
     if entry.price is not None:
-        values[_PRICE] = _price_of(entry.price)
+        values[_PRICE] = price_values(entry.price)
     return _encode(values)
 
 

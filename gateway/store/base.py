@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from gateway.records import Admission, Admit, ClosedEntry, Crossing, Refusal, Run, Settled
+from gateway.records import Admission, Admit, ClosedEntry, Crossing, PriceTaken, Refusal, Run, Settled
 from gateway.store.board import Board
 from gateway.tenants import Key, Organisation, Team
 
@@ -127,6 +127,18 @@ class Claimed:
     lease_is_over: bool
     is_answered: bool
     answer: bytes | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class InvoiceLine:
+    """Sums over the closed entries of one team, month, model, provider and price."""
+
+    hub_model: str
+    provider: str
+    price: PriceTaken | None
+    """None: nothing was charged, or no price was known."""
+    counters: Mapping[str, int]
+    """By the names of `gateway.records.CHARGED_METRICS`."""
 
 
 class Tenants(Protocol):
@@ -271,6 +283,11 @@ class Reports(Protocol):
         self, *, from_ms: int, to_ms: int, team_ids: Sequence[str] | None = None
     ) -> list[ExpiredHold]:
         """Of requests that began in a period and were never settled, oldest first."""
+        ...
+
+    async def invoice_lines(self, team_id: str, month: str) -> list[InvoiceLine]:
+        """What a month of a team (`2026-11`, by its own days) came to, by price; empty where a store keeps the entries
+        themselves for as long."""
         ...
 
     async def story(self, inference_id: str, *, team_ids: Sequence[str] | None = None) -> list[ClosedEntry]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.periods import windows_of
-from gateway.records import CHARGED, BudgetTaken, ClosedEntry
+from gateway.records import CHARGED, BudgetTaken, ClosedEntry, PriceTaken
 
 TAG_VALUES_MAX: Final = 1000
 OTHER_VALUE: Final = "~other"
@@ -20,6 +20,8 @@ OTHER_VALUE: Final = "~other"
 
 Cell = tuple[int, str, str, str]
 """(start of the hour or day in ms, key id, hub model, provider)."""
+Line = tuple[str, str, PriceTaken | None]
+"""(hub model, provider, the price that was charged; None: none was)."""
 
 
 def counters_of(entry: ClosedEntry) -> dict[str, int]:
@@ -74,6 +76,8 @@ class RunSums:
     budgets: dict[tuple[str, str], BudgetTaken] = field(default_factory=dict)
     """What the charges count against, by scope and window: the newest word on each."""
     ended: list[Ended] = field(default_factory=list)
+    lines: dict[Line, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """What an invoice tells."""
 
 
 def _add(sums: Counter[str], counters: dict[str, int]) -> None:
@@ -93,6 +97,9 @@ def sum_run(entries: Iterable[ClosedEntry]) -> RunSums:
             _add(sums.days[day_cell], counters)
             for name, value in entry.tags.items():
                 _add(sums.tags[(name, value, day_cell)], counters)
+            # An attempt that is not charged has no part in any price's line.
+            line = (entry.hub_model, entry.provider, entry.price if entry.answered else None)
+            _add(sums.lines[line], counters)
         charge = counters.get("charge_nano_usd", 0)
         if charge:
             sums.spent["team"] += charge

@@ -316,17 +316,25 @@ def test_reports_find_in_the_archive_what_the_store_no_longer_has(
     ship(lambda: open_store(state_dir=tmp_path, redis_url=redis_server.url), act)
     monkeypatch.setenv("REDIS_URL", redis_server.url)
     month = ["invoice", "--team", "search", "--month", hour_of(NOW_MS, "UTC").day[:7], "--json"]
-    invoices = []
-    for state_dir in (tmp_path, tmp_path / "another-host"):
+
+    def invoiced(state_dir: Path) -> tuple[list[Any], str]:
         monkeypatch.setenv("GATEWAY_STATE_DIR", str(state_dir))
         assert main(month) == 0
-        invoices.append(json.loads(capsys.readouterr().out))
-    here, elsewhere = invoices
-    assert [line["price"] for line in here["data"] if line["amount_usd"] != "0"] == [SHOWN_PRICE]
-    assert here["total_usd"] == elsewhere["total_usd"] == "0.0000005"
-    assert "no longer kept" not in "".join(here["notes"])
-    assert [line["price"] for line in elsewhere["data"]] == [None]
-    assert "no longer kept" in "".join(elsewhere["notes"])
+        told = json.loads(capsys.readouterr().out)
+        assert told["total_usd"] == "0.0000005"
+        return [line["price"] for line in told["data"] if line["amount_usd"] != "0"], " ".join(told["notes"])
+
+    # Sums by price are kept as long as the ledger, and so on any host; before there were any, archives tell.
+    elsewhere = tmp_path / "another-host"
+    for state_dir in (tmp_path, elsewhere):
+        prices, notes = invoiced(state_dir)
+        assert prices == [SHOWN_PRICE]
+        assert "no longer kept" not in notes
+    redis_server.command("DEL", TeamNames("gw", TEAM).lines(month[4]))
+    assert invoiced(tmp_path)[0] == [SHOWN_PRICE]
+    prices, notes = invoiced(elsewhere)
+    assert prices == [None]
+    assert "no longer kept" in notes
 
 
 def test_how_a_request_began_is_found_in_the_archive(tmp_path: Path) -> None:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, defaultdict
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from gateway.records import ClosedEntry
+from gateway.periods import hour_of
+from gateway.records import CHARGED_METRICS, ClosedEntry, PriceTaken
 from gateway.store.base import Store
-from gateway.store.fold import Fold
+from gateway.store.fold import Fold, sum_run
+from gateway.store.open import open_store
 from tests.store.conftest import OpenStore
+from tests.store.redis_server import RedisServer
 from tests.store.samples import NOW_MS, OTHER_TEAM, TEAM, entry, run_of, with_store, with_teams
 
 EVER: Any = {"from_ms": 0, "to_ms": NOW_MS + 86_400_000}
@@ -158,3 +163,36 @@ def test_tag_values_beyond_a_thousand_a_day_are_counted_together(store_at: OpenS
         assert len(values) == 1001
 
     asyncio.run(with_store(store_at, with_teams(act)))
+
+
+def test_what_a_month_came_to_is_kept_by_price(redis_server: RedisServer, tmp_path: Path) -> None:
+    redis_server.command("FLUSHALL")
+    cheap, dear = PriceTaken(1, 2, 3, 4), PriceTaken(10, 20, 30, 40)
+    at_ms = NOW_MS - 40 * 86_400_000
+    entries = [
+        entry(1, price=cheap, provider_cost_nano_usd=9),
+        entry(2, price=dear, cached_tokens=7),
+        entry(3, price=cheap, key_id="k_two"),
+        entry(4, price=dear, answered=False, charge_nano_usd=0, failed=True),
+        entry(5, charge_nano_usd=None, provider_cost_nano_usd=None),
+        entry(6, kind="void", answered=False, charge_nano_usd=0, provider=""),
+    ]
+
+    async def act(store: Store) -> None:
+        await store.settle(replace(run_of([entry(1, price=dear, at_ms=at_ms)], instance="i_old"), replayed=True))
+        for start in (0, 2, 4):
+            await store.settle(run_of(entries[start : start + 2]))
+        found = {
+            (line.hub_model, line.provider, line.price): dict(line.counters)
+            for line in await store.invoice_lines(TEAM, entries[0].day[:7])
+        }
+        assert found == {
+            line: {metric: n for metric, n in sums.items() if metric in CHARGED_METRICS}
+            for line, sums in sum_run(entries).lines.items()
+        }
+        assert {price for _, _, price in found} == {None, cheap, dear}
+        (old,) = await store.invoice_lines(TEAM, hour_of(at_ms, "UTC").day[:7])
+        assert (old.price, old.counters["requests"]) == (dear, 1)
+        assert await store.invoice_lines(OTHER_TEAM, entries[0].day[:7]) == []
+
+    asyncio.run(with_store(lambda: open_store(state_dir=tmp_path, redis_url=redis_server.url), with_teams(act)))

@@ -16,12 +16,17 @@ from gateway.invoice_page import invoice_page
 from gateway.ledger_period import LedgerPeriod
 from gateway.money import parse_usd
 from gateway.records import ClosedEntry, PriceTaken
-from gateway.store.base import UsageCell
+from gateway.store.base import InvoiceLine, UsageCell
 from gateway.store.fold import sum_run
 from tests.store.samples import entry
 
 CHEAP = PriceTaken(590_000_000, 790_000_000, 300_000_000, 590_000_000)
 DEAR = PriceTaken(900_000_000, 900_000_000, 900_000_000, 900_000_000)
+
+
+def lines_of(entries: list[ClosedEntry]) -> list[InvoiceLine]:
+    """What a store keeps of them."""
+    return [InvoiceLine(*line, counters) for line, counters in sum_run(entries).lines.items()]
 
 
 def made(entries: list[ClosedEntry], kept: list[ClosedEntry] | None = None, team: str = "search") -> Invoice:
@@ -115,3 +120,17 @@ def test_the_page_of_an_empty_month_says_zero() -> None:
     empty: dict[str, Any] = made([]).as_json()
     assert (empty["data"], empty["total_usd"]) == ([], "0")
     assert "USD 0.00<" in invoice_page(made([]))
+
+
+def test_the_stores_lines_itemise_what_its_entries_no_longer_do() -> None:
+    entries = [entry(1, price=CHEAP, charge_nano_usd=100), entry(2, price=DEAR, charge_nano_usd=7)]
+    cells = [UsageCell("t_1", *cell, counters) for cell, counters in sum_run(entries).hours.items()]
+    month = month_named("2026-11", "UTC")
+    period = LedgerPeriod(month.from_ms, month.to_ms, tuple(cells), tuple(entries[1:]))
+    whole = invoice("search", "t_1", month, period, month.to_ms, lines_of(entries))
+    assert {line.price: line.amount_nano_usd for line in whole.lines} == {CHEAP: 100, DEAR: 7}
+    assert all(line.itemised for line in whole.lines)
+    # Lines that began in the middle of the month: whichever explain more, and a line for what is left.
+    started = invoice("search", "t_1", month, period, month.to_ms, lines_of(entries[:1]))
+    assert started.amount_nano_usd == 107
+    assert [line.itemised for line in started.lines].count(False) == 1

@@ -10,9 +10,9 @@ from typing import Any, Final
 import msgspec
 
 from gateway.ids import milliseconds_of
-from gateway.journal.entries import pack_closed
+from gateway.journal.entries import pack_closed, price_values
 from gateway.periods import windows_of
-from gateway.records import Admission, Admit, ClosedEntry, Crossing, Refusal, Run, Scope, Settled
+from gateway.records import CHARGED_METRICS, Admission, Admit, ClosedEntry, Crossing, Refusal, Run, Scope, Settled
 from gateway.store.base import STALE_AFTER_MS, WORKER_GONE_MS, Retention
 from gateway.store.fold import OTHER_VALUE, TAG_VALUES_MAX, Cell, RunSums, sum_run
 from gateway.store.redis.connect import Link
@@ -248,6 +248,7 @@ def _settle_call(names: TeamNames, run: Run, kept: Retention) -> tuple[list[str]
         "other": OTHER_VALUE,
         "spent": [text for scope, charge in sums.spent.items() for text in (scope, str(charge))],
         "day_sums": [text for cell, counters in sums.days.items() for text in _fields(cell, counters)],
+        "lines": _lines(names, keys, sums, first.day),
         "hours": _hours(names, keys, sums),
         "tags": _tags(names, keys, sums, first.day),
         "ended": _ended(names, keys, sums),
@@ -261,6 +262,16 @@ def _fields(cell: Cell, counters: Mapping[str, int]) -> list[str]:
     """`<key>|<hub model>|<provider>|<metric>`, and its sum."""
     place = "|".join(cell[1:])
     return [text for metric, count in counters.items() for text in (f"{place}|{metric}", str(count))]
+
+
+def _lines(names: TeamNames, keys: _Keys, sums: RunSums, day: str) -> tuple[int, list[str]]:
+    fields = []
+    for (hub_model, provider, price), counters in sums.lines.items():
+        shown = "" if price is None else "/".join(map(str, price_values(price)))
+        for metric, count in counters.items():
+            if metric in CHARGED_METRICS:
+                fields += [f"{hub_model}|{provider}|{shown}|{metric}", str(count)]
+    return keys.place(names.lines(day[:7])), fields
 
 
 def _hours(names: TeamNames, keys: _Keys, sums: RunSums) -> list[tuple[int, int, list[str]]]:

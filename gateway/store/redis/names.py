@@ -82,6 +82,11 @@ class TeamNames:
         """Sorted set: ISO days by their start, Unix ms."""
         return self._key("days")
 
+    def lines(self, month: str) -> str:
+        """Hash: `<hub model>|<provider>|<price>|<metric>` to its sum, for invoices; the price is four integers with `/`
+        between them, or nothing."""
+        return self._key(f"lines:{month}")
+
     def tag(self, name: str, day: str) -> str:
         """Hash: `<key>|<hub model>|<provider>|<metric>|<value>` to its sum."""
         return self._key(f"tag:{day}:{name}")

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from gateway.ids import milliseconds_of
 from gateway.journal.entries import unpack_closed
-from gateway.records import ClosedEntry
-from gateway.store.base import ExpiredHold, Retention, UsageCell
+from gateway.records import ClosedEntry, PriceTaken
+from gateway.store.base import ExpiredHold, InvoiceLine, Retention, UsageCell
 from gateway.store.redis.connect import Link
 from gateway.store.redis.names import TeamNames, TenantNames
 
@@ -107,6 +107,18 @@ class RedisReports:
             (hold for hold in found if from_ms <= hold.at_ms < to_ms), key=lambda hold: (hold.at_ms, hold.inference_id)
         )
 
+    async def invoice_lines(self, team_id: str, month: str) -> list[InvoiceLine]:
+        key = TeamNames(self._prefix, team_id).lines(month)
+        sums = await self._reports_link.call(lambda client: client.hgetall(key))
+        found: dict[tuple[str, str, str], dict[str, int]] = {}
+        for field, count in sums.items():
+            hub_model, provider, price, metric = field.decode().split("|", 3)
+            found.setdefault((hub_model, provider, price), {})[metric] = int(count)
+        return [
+            InvoiceLine(hub_model, provider, _price(price), counters)
+            for (hub_model, provider, price), counters in sorted(found.items())
+        ]
+
     async def journals(self, team_id: str) -> dict[str, int]:
         start = TeamNames(self._prefix, team_id).watermark("")
 
@@ -159,6 +171,10 @@ def _unpacked(packed: Sequence[bytes], request_id: str | None) -> list[ClosedEnt
         return [unpack_closed(one) for one in packed]
     wanted = request_id.encode()
     return [entry for one in packed if wanted in one and (entry := unpack_closed(one)).request_id == request_id]
+
+
+def _price(text: str) -> PriceTaken | None:
+    return PriceTaken(*map(int, text.split("/"))) if text else None
 
 
 def _cells(team_id: str, start_ms: int, sums: dict[bytes, bytes]) -> Iterable[UsageCell]:

@@ -4,6 +4,7 @@
 -- ARGV  1 packed: {believed, last, oldest_ms, day, day_start_ms, ttl = {watermark, hour, day, entry},
 --                  stale_ms, entries_max, values_max, other,
 --                  spent = {scope, amount, …}, day_sums = {field, sum, …},
+--                  lines = {key, {field, sum, …}},
 --                  hours = {{key, start_ms, {field, sum, …}}, …},
 --                  tags = {{key, key of values, value, {field, sum, …}}, …},
 --                  ended = {{inference id, tokens, {{slots key, rate key}, …}}, …}, entries = {score, packed, …},
@@ -80,6 +81,8 @@ add(KEYS[5], run.day_sums)
 redis.pcall('EXPIRE', KEYS[5], run.ttl.day)
 redis.pcall('ZADD', KEYS[6], run.day_start_ms, run.day)
 redis.pcall('ZREMRANGEBYSCORE', KEYS[6], '-inf', now_ms - run.ttl.day * 1000)
+add(KEYS[run.lines[1]], run.lines[2])
+redis.pcall('EXPIRE', KEYS[run.lines[1]], run.ttl.day)
 for _, hour in ipairs(run.hours) do
   add(KEYS[hour[1]], hour[3])
   redis.pcall('EXPIRE', KEYS[hour[1]], run.ttl.hour)
