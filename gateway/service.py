@@ -129,6 +129,7 @@ class Service:
     async def complete(self, call: Call) -> Completed:
         """A whole answer, its charge in the journal. Raises GatewayError and ClientGone."""
         plan, request, bill, walk = await self._open(call)
+
         async def once(offer: Offer) -> Answer:
             number = bill.sent(offer)
             return await self._exchange.send(

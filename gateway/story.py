@@ -114,6 +114,7 @@ def _attempt_view(entry: ClosedEntry, provider_costs: bool) -> JsonObject:
         "status": entry.status,
         "failure": entry.failure,
         "answered": entry.answered,
+        "goes_on": entry.charged_for == "completion",
         "duration_ms": entry.duration_ms,
         "first_content_ms": entry.first_content_ms,
         **{name: getattr(entry, name) for name in TOKENS},

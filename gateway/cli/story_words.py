@@ -43,6 +43,9 @@ def _outcome(story: Json) -> str:
     count = len(attempts)
     nth = _ORDINALS[count] if count < len(_ORDINALS) else f"number {count}"
     match story["state"]:
+        case "answered" if attempts[-1]["goes_on"]:
+            began = next(attempt for attempt in attempts if attempt["answered"])
+            return f"begun by {began['provider']}, which broke off, and ended by {attempts[-1]['provider']}"
         case "answered":
             return f"answered by {attempts[-1]['provider']}, {nth} that was asked" if count > 1 else _answered(attempts)
         case "left":
@@ -146,7 +149,8 @@ def _facts(candidate: Json, policy: str) -> Iterator[str]:
 
 def _attempts(story: Json) -> Iterator[str]:
     for number, attempt in enumerate(story["attempts"], 1):
-        yield f"{number}. {attempt['at']}  {attempt['provider']}: {_result(attempt)}"
+        on = ", from there on" if attempt["goes_on"] else ""
+        yield f"{number}. {attempt['at']}  {attempt['provider']}{on}: {_result(attempt)}"
         if attempt["answered"] or attempt["prompt_tokens"] or attempt["unknown"]:
             yield f"   {_bill(attempt)}"
         if attempt["dropped"]:

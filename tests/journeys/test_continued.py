@@ -112,9 +112,9 @@ def test_another_goes_on_in_the_middle(relay: Relay, fault: str, failure: str) -
     assert (told["prompt_tokens"], told["completion_tokens"]) == (broken.prompt_tokens, said)
     assert (told["state"], told["failed"], told["estimated"]) == ("answered", False, True)
     assert float(told["cost_usd"]) == pytest.approx((cost + served.completion_tokens * OF_SECOND[1]) / 1e9, abs=1e-12)
-    assert [(one["provider"], one["failure"], one["answered"]) for one in told["attempts"]] == [
-        ("first", failure, True),
-        ("second", None, True),
+    assert [(one["provider"], one["failure"], one["answered"], one["goes_on"]) for one in told["attempts"]] == [
+        ("first", failure, True, False),
+        ("second", None, True, True),
     ]
 
 
@@ -129,6 +129,17 @@ def test_the_ledger_counts_one_request_and_its_prompt_once(relay: Relay) -> None
     assert (usage["requests"], usage["failed_requests"], usage["estimated_requests"]) == (1, 0, 1)
     assert usage["prompt_tokens"] == broken.prompt_tokens
     assert usage["completion_tokens"] == broken.completion_tokens + served.completion_tokens
+
+
+def test_the_story_says_who_began_and_who_ended(relay: Relay) -> None:
+    relay.first.next("cut-after-3-chunks")
+    heard = listen(relay.gateway)
+    relay.gateway.story(heard.inference_id)
+
+    words = relay.gateway.command("explain", "--request", heard.inference_id)
+
+    assert "  begun by first, which broke off, and ended by second\n" in words
+    assert "  second, from there on: 200, done after " in words
 
 
 def test_a_second_break_goes_on_again(relay: Relay) -> None:
