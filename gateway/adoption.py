@@ -24,6 +24,7 @@ from gateway.records import Crossing
 from gateway.store.base import Ledger, StoreAway
 
 ADOPT_EVERY_S: Final = 10.0
+AWAY_RETRY_S: Final = 1.0
 
 log = logging.getLogger("gateway.journal")
 
@@ -63,6 +64,7 @@ class Adoption:
         self._budget_warnings = budget_warnings
         self._adopted: list[JournalWriter] = []
         self._refused: set[str] = set()
+        self._cut_short = False
 
     @property
     def writers(self) -> list[JournalWriter]:
@@ -70,20 +72,21 @@ class Adoption:
         return [self._own, *self._adopted]
 
     async def run(self) -> None:
-        """Adopts at once and then every ten seconds, until it is cancelled."""
+        """Adopts at once and then every ten seconds, or sooner where the store was away; until it is cancelled."""
         while True:
             try:
                 await self.adopt()
             except OSError as error:
                 # A disk that is full now may have room in ten seconds; journals wait.
                 log.error("journals could not be looked after: %s", error)
-            await asyncio.sleep(ADOPT_EVERY_S)
+            await asyncio.sleep(AWAY_RETRY_S if self._cut_short else ADOPT_EVERY_S)
 
     async def adopt(self) -> int:
         """One round: how many journals were taken over."""
         with suppress(StoreAway):
             await self._shipper.retry_parked()
         self._finish_shipped()
+        self._cut_short = False
         count = 0
         for folder in await asyncio.to_thread(_free_folders, self._root, self._own.folder):
             if folder.name in self._refused:
@@ -91,6 +94,7 @@ class Adoption:
             try:
                 count += await self._adopt(folder)
             except StoreAway:
+                self._cut_short = True
                 break  # the next round tries again
             except (OSError, JournalFailed, NewerFormat) as error:
                 log.error("the journal %s cannot be adopted: %s", folder.name, error)
