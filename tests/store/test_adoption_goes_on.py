@@ -80,7 +80,7 @@ def test_a_store_that_was_away_for_a_moment_delays_adoption_by_a_moment(
         own = JournalWriter.create(root, "i_own")
         store = await open_store(state_dir=tmp_path)
         shipper = Shipper(store, batch_s=0.001)
-        adopts = Adoption(root, own, shipper, AwayAtFirst(store))  # type: ignore[arg-type]
+        adopts = Adoption(root, own, shipper, AwayAtFirst(store))
         running = asyncio.ensure_future(adopts.run())
         async with asyncio.timeout(10):
             while not await store.watermarks("i_dead", [TEAM]):
