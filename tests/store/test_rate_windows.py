@@ -122,6 +122,28 @@ def test_the_wait_that_is_told_is_right_to_the_second(
         assert isinstance(clocked.ask(early_ms + 1000, scope, tokens), Admission)
 
 
+@relaxed
+@given(asks=st.lists(st.tuples(gaps_ms, st.integers(1, 100)), min_size=1, max_size=10))
+def test_the_reset_that_is_told_is_right_to_the_second(clocked: Clocked, asks: list[tuple[int, int]]) -> None:
+    """When it is over, everything is free again; a second before, something is not."""
+    scope, at_ms = clocked.scope(tokens=100, requests=5), START_MS
+    answer = None
+    for gap_ms, tokens in asks:
+        at_ms += gap_ms
+        answer = clocked.ask(at_ms, scope, tokens)
+    assert answer is not None
+    left = answer.remaining[scope.id]
+    assert (left["tokens"] == 100) is (left["reset_tokens_s"] == 0)
+    # Both were taken by the same requests, so both are free again in the same second.
+    assert left["reset_requests_s"] == left["reset_tokens_s"]
+    free_ms = at_ms + left["reset_tokens_s"] * 1000
+    if left["reset_tokens_s"]:
+        early = clocked.ask(free_ms - 1000, scope, 100)
+        assert isinstance(early, Refusal)
+        assert early.remaining[scope.id]["tokens"] < 100
+    assert isinstance(clocked.ask(free_ms, scope, 100), Admission)
+
+
 def most_in_a_minute(admitted: list[tuple[int, int]]) -> int:
     """Of all spans shorter than a minute that begin and end with an admission."""
     spans = combinations_with_replacement(range(len(admitted)), 2)
