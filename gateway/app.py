@@ -23,6 +23,7 @@ from starlette.routing import BaseRoute
 
 from gateway.administration import Administration
 from gateway.adoption import Adoption
+from gateway.breaker_watch import BreakerWatch
 from gateway.budget_warnings import BudgetWarnings
 from gateway.config.catalog import Catalog, Offer
 from gateway.config.hub import Measured
@@ -178,6 +179,7 @@ class Application:
                     self._journal.instance, self._store, self._warnings, self._metrics, lambda: self._meter.timezone
                 ).run(),
                 JournalWatch(self._metrics, self._shipper, self._adoption).run(),
+                BreakerWatch(self._metrics, self._log, self._book).run(),
                 self._watch.run(self._use_catalog, self._reload_failed),
             )
         ]

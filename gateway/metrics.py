@@ -88,6 +88,13 @@ class Metrics:
             registry=r,
             multiprocess_mode="livesum",
         )
+        self.open_breakers = Gauge(
+            "gateway_open_breakers",
+            "Workers that ask a provider's model for a probe at most, after failures.",
+            ["provider", "provider_model"],
+            registry=r,
+            multiprocess_mode="livesum",
+        )
         self.key_refusals = Counter(
             "gateway_provider_key_refusals_total",
             "Times that a provider refused our key and was taken out until the next reload.",

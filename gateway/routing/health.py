@@ -135,6 +135,10 @@ class HealthBook:
         """What was held is begun now, or not wanted any more."""
         self._in_flight[provider] -= 1
 
+    def open_breakers(self) -> set[OfferKey]:
+        """Those that are not closed."""
+        return {key for key, health in self._offers.items() if health.state is not State.CLOSED}
+
     def refusing(self, providers: Iterable[ProviderEntry]) -> list[str]:
         """Which of these refused our key: their names, or `<provider>/<provider model>` for one model."""
         accounts = self._accounts

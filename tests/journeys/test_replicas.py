@@ -96,11 +96,15 @@ def test_what_is_down_gets_one_probe_from_all_of_them_and_what_is_back_gets_all(
     probes = replicas.first.requests
     assert asked > 12
     assert 1 <= probes <= 3
+    told = replicas.gateways[0].http.get(f"{replicas.gateways[0].url}/metrics").text
+    assert 'gateway_open_breakers{provider="first",provider_model="chat"} 1.0' in told
 
     replicas.first.reset()
     begun_s = time.monotonic()
     until(lambda: {replicas.ask(i) for i in range(3)} == {"first:200"}, "the first provider before everybody")
     assert time.monotonic() - begun_s < OPEN_S + 1
+    events = [line.get("event") for line in replicas.gateways[0].log_lines() if line.get("provider") == "first"]
+    assert "breaker_opened" in events
 
 
 def test_nobody_asks_an_account_that_wants_silence(replicas: Replicas) -> None:
