@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from gateway.ask import Ask, parse_tags
 from gateway.dialects import chat
-from gateway.errors import AllProvidersFailed, GatewayError, InternalError, LedgerUnavailable, ShuttingDown
+from gateway.errors import GatewayError, InternalError, LedgerUnavailable, ShuttingDown
 from gateway.idempotency import KeptAnswer, KeptAnswers, claim_of
 from gateway.log import Log
 from gateway.metrics import Metrics
@@ -27,6 +27,7 @@ from gateway.web.auth import Authenticator
 from gateway.web.cors import Cors
 from gateway.web.delivery import goes_on, is_whole
 from gateway.web.keep_alive import KeepAlive
+from gateway.web.relay import relay
 from gateway.web.request import (
     DIRECT,
     CallerWatch,
@@ -40,7 +41,6 @@ from gateway.web.request import (
     request_label,
 )
 from gateway.web.responses import (
-    DONE,
     EVENT_STREAM,
     JSON,
     RawHeaders,
@@ -48,7 +48,7 @@ from gateway.web.responses import (
     error_headers,
     event,
 )
-from providers.wire import Delta, FailureKind, ProviderFailure, replace
+from providers.wire import replace
 
 CLIENT_CLOSED: Final = 499
 """The status in the log where there was nobody to answer."""
@@ -310,47 +310,10 @@ class _Exchange:
                 await self._end(streamed)
 
     async def _relay(self, streamed: Streamed, watch: CallerWatch, *, wants_usage: bool) -> None:
-        """What arrives in one read is looked at whole before any of it is sent."""
-        live, send, direct = streamed.live, self._send, self._direct
-        sent_chars = 0
-        deltas: list[Delta] = live.first
-        continuation = streamed.continuation
-        try:
-            while not live.ended:
-                if continuation is not None:
-                    deltas = continuation.pass_on(deltas)
-                out, chars = _events(deltas, wants_usage=wants_usage)
-                if out:
-                    if direct is None or not direct.part(out):
-                        await send({"type": "http.response.body", "body": out, "more_body": True})
-                    sent_chars += chars
-                    streamed.sent_chars = sent_chars
-                    streamed.bill.part(sent_chars)
-                try:
-                    deltas = await live.read()
-                except ProviderFailure as failure:
-                    provider, broken = streamed.offer.provider.name, failure.kind.value
-                    on = await streamed.go_on(broken)
-                    self._endpoint._metrics.count_broken(provider, broken, continued=on is not None)
-                    if on is None:
-                        raise
-                    live, deltas, sent_chars = on, on.first, 0
-        except ProviderFailure as failure:
-            streamed.settle(text_chars=sent_chars, broken=failure.kind.value)
-            live.close()
-            await streamed.bill.close(failed=True)
-            await self._tell(_broken(streamed, failure))
-            self._all_sent(watch)
-            return
-        if continuation is not None:
-            deltas = continuation.pass_on(deltas)
-        out, chars = _events(deltas, wants_usage=wants_usage)
-        streamed.settle(text_chars=sent_chars + chars)
-        await streamed.bill.close(failed=False)
-        waiting = streamed.bill.synced()
-        if waiting is not None:
-            await waiting
-        await send({"type": "http.response.body", "body": out + DONE})
+        endpoint = self._endpoint
+        error = await relay(streamed, self._send, self._direct, endpoint._metrics, wants_usage=wants_usage)
+        if error is not None:
+            await self._tell(error)
         self._all_sent(watch)
 
     def _all_sent(self, watch: CallerWatch) -> None:
@@ -410,30 +373,6 @@ class _Exchange:
         if self._told is not None:
             fields["error"] = self._told
         endpoint._log.request(**fields)
-
-
-def _events(deltas: list[Delta], *, wants_usage: bool) -> tuple[bytes, int]:
-    """The bytes of some deltas, and how many characters of text they carry."""
-    if len(deltas) == 1 and not deltas[0].usage_only:
-        return b"data: " + deltas[0].data + b"\n\n", deltas[0].text_chars
-    chars = 0
-    parts = []
-    for delta in deltas:
-        if not delta.usage_only or wants_usage:
-            parts.append(b"data: " + delta.data + b"\n\n")
-            chars += delta.text_chars
-    return b"".join(parts), chars
-
-
-def _broken(streamed: Streamed, failure: ProviderFailure) -> GatewayError:
-    """The last event of a stream that broke after content had gone out."""
-    name = streamed.offer.provider.name
-    error = AllProvidersFailed(
-        f"{name}: the answer broke off: {failure.message}.",
-        [{"provider": name, "status": 200, "reason": failure.message}],
-    )
-    error.code = "timeout" if failure.kind is FailureKind.TIMEOUT else "stream_broken"
-    return error
 
 
 def _where(error: BaseException) -> str:
