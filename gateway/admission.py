@@ -78,6 +78,7 @@ class Admissions:
         self._store = store
         self._asking: list[tuple[Admit, asyncio.Future[Admission | Refusal]]] = []
         self._flight: asyncio.Task[None] | None = None
+        self._landing: asyncio.Future[None] | None = None
         self._renewing: asyncio.Task[None] | None = None
         self._slots: dict[tuple[str, str], set[str]] = {}
         self._running: dict[str, Admit] = {}
@@ -187,13 +188,12 @@ class Admissions:
         if self._flight is None:
             self._flight = asyncio.get_running_loop().create_task(self._fly())
         try:
-            return await asyncio.shield(answer)
+            return await answer
         except asyncio.CancelledError:
             if question in self._asking:
                 self._asking.remove(question)
-            else:
-                await asyncio.wait([answer])
-                answer.exception()  # a store that is away is nobody's business any more
+            elif self._landing is not None:
+                await asyncio.wait([self._landing])
             raise
 
     async def _fly(self) -> None:
@@ -202,7 +202,13 @@ class Admissions:
             while self._asking:
                 await self._open.wait()
                 asking, self._asking = self._asking, []
-                await self._ask_store(asking)
+                if not asking:
+                    continue  # whoever asked has left
+                self._landing = asyncio.get_running_loop().create_future()
+                try:
+                    await self._ask_store(asking)
+                finally:
+                    self._landing.set_result(None)
         finally:
             self._flight = None
             if self._asking:  # whoever asked while this flight broke off is not left waiting for the next one

@@ -403,6 +403,20 @@ def test_who_leaves_while_the_store_is_asked_leaves_nothing_held(tmp_path: Path)
     in_house(tmp_path, act)
 
 
+def test_who_leaves_before_the_store_is_asked_stops_nobody(tmp_path: Path) -> None:
+    async def act(house: House) -> None:
+        house.meter.admissions.pause()
+        opened = asyncio.ensure_future(house.meter.open(opening(limited(limits=Limits(concurrency=1)))))
+        await asyncio.sleep(0)
+        opened.cancel()
+        await asyncio.wait([opened])
+        house.meter.admissions.resume()
+        bill = await house.meter.open(opening(limited(limits=Limits(concurrency=1))))
+        await bill.close(failed=True)
+
+    in_house(tmp_path, act)
+
+
 def test_a_budget_that_is_nearly_spent_says_so(tmp_path: Path) -> None:
     async def act(house: House) -> None:
         who = limited(budget=Budget(100, enforce="soft", period="day"))
