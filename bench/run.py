@@ -16,6 +16,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -73,19 +74,21 @@ def environment(folder: Path, args: argparse.Namespace) -> dict[str, str]:
     return {**kept, **given, "GATEWAY_MAPPINGS": str(table), "GATEWAY_STATE_DIR": str(folder / "state")}
 
 
-def team_and_key(environ: dict[str, str], *, limited: bool) -> str:
+def team_and_key(environ: dict[str, str], *, limited: bool, team: str = "bench") -> str:
     def gateway(*arguments: str) -> str:
         command = [sys.executable, "-m", "gateway", *arguments]
         done = subprocess.run(command, env=environ, check=True, stdout=subprocess.PIPE, text=True)
         return done.stdout.strip()
 
-    gateway("teams", "create", "bench", *(["--budget-usd", "1000000"] if limited else []))
-    return gateway("keys", "create", "--team", "bench")
+    gateway("teams", "create", team, *(["--budget-usd", "1000000"] if limited else []))
+    return gateway("keys", "create", "--team", team)
 
 
-def serve(environ: dict[str, str], args: argparse.Namespace, log: Path) -> subprocess.Popen[bytes]:
+def serve(
+    environ: dict[str, str], args: argparse.Namespace, log: Path, program: Sequence[str] = ("-m", "gateway")
+) -> subprocess.Popen[bytes]:
     """The gateway on its core, answering. Its log is shown where it does not come up."""
-    command = ["taskset", "-c", args.gateway_cpu, sys.executable, "-m", "gateway", "serve"]
+    command = ["taskset", "-c", args.gateway_cpu, sys.executable, *program, "serve"]
     begun_s = time.monotonic()
     with log.open("wb") as stream:
         process = subprocess.Popen(
