@@ -264,10 +264,11 @@ def test_without_the_store_nobody_is_charged_twice(shop: Shop, key: str) -> None
     if shop.redis is None:
         pytest.skip("a file does not go away")
     first = shop.ask(key)
+    assert ask(shop.gateway).status_code == 200  # the worker at the other end of this connection knows the caller now
     shop.provider.next("slow-ttft-500ms")
     with ThreadPoolExecutor(1) as caller:
         late = caller.submit(shop.ask, f"{key}-late")
-        until(lambda: shop.provider.requests == 2, "the request upstream")
+        until(lambda: shop.provider.requests == 3, "the request upstream")
         shop.redis.kill()
         # Its answer is there and charged, and reaches its caller; it cannot be kept.
         assert late.result().status_code == 200
@@ -278,12 +279,12 @@ def test_without_the_store_nobody_is_charged_twice(shop: Shop, key: str) -> None
         assert code_of(answer) == (502, "ledger_unavailable")
         assert answer.headers["retry-after"] == "1"
     assert ask(shop.gateway).status_code == 200
-    assert shop.provider.requests == 3
+    assert shop.provider.requests == 4
     shop.redis.start()
     late_again = until(lambda: _unless_away(shop.ask(f"{key}-late")), "the store")
     assert code_of(late_again) == (409, "idempotency_in_progress")
     assert until(lambda: _unless_away(shop.ask(key)), "the store").content == first.content
-    assert shop.provider.requests == 3
+    assert shop.provider.requests == 4
 
 
 def _unless_running(answer: httpx.Response | None) -> httpx.Response | None:

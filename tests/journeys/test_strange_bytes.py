@@ -8,6 +8,8 @@ from tests.journeys.caller import ask, listen
 from tests.journeys.conftest import Town
 from tests.journeys.gateway_process import provider_key
 
+TOWN_TIMEOUTS = {"firstToken": 5, "betweenTokens": 5}
+"""Byte by byte takes its time on a busy machine."""
 ODD_STREAMS = [
     "sse-crlf",
     "sse-cr",
