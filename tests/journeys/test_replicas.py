@@ -107,6 +107,17 @@ def test_what_is_down_gets_one_probe_from_all_of_them_and_what_is_back_gets_all(
     assert "breaker_opened" in events
 
 
+def test_nobody_is_asked_for_the_sake_of_health(replicas: Replicas) -> None:
+    replicas.first.next(*["500"] * 1000)
+    until(lambda: {replicas.ask(i) for i in range(3)} == {"second:200"}, "the breakers")
+    replicas.first.reset()
+
+    time.sleep(2 * OPEN_S)  # in which nobody has a request
+
+    assert replicas.first.requests == 0
+    assert replicas.ask(0).endswith(":200")
+
+
 def test_nobody_asks_an_account_that_wants_silence(replicas: Replicas) -> None:
     replicas.first.next("429-retry-after-1")
     begun_s = time.monotonic()
