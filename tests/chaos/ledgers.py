@@ -84,7 +84,7 @@ class Single:
 class Trio:
     """A master, two replicas and three sentinels."""
 
-    acts: Final = {"freeze": 1, "lose_master": 3}
+    acts: Final = {"freeze": 1, "lose_master": 3, "split": 1}
 
     def __init__(self, dice: random.Random) -> None:
         self._dice = dice
@@ -125,6 +125,16 @@ class Trio:
         self._fleet.until(lambda: self.master() not in (master, ""), FAILOVER_S)
         self._fleet.start(master)
         self._fleet.cli(master, "REPLICAOF", "127.0.0.1", self._fleet.port[self.master()])
+        self._fleet.until(self._is_whole, FAILOVER_S)
+
+    def split(self) -> None:
+        """The master is frozen until another is in its place; thawed, it takes itself for the master for a while."""
+        master = self.master()
+        self._fleet.freeze(master)
+        try:
+            self._fleet.until(lambda: self.master() not in (master, ""), FAILOVER_S)
+        finally:
+            self._fleet.thaw(master)
         self._fleet.until(self._is_whole, FAILOVER_S)
 
     def master(self) -> str:
