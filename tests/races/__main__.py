@@ -23,6 +23,7 @@ def main() -> int:
         for name in ("budget", *LIMITS):
             begun_s = time.monotonic()
             faults: list[str] = []
+            ghosts = 0
             seen: Counter[str] = Counter()
             for number in range(args.runs):
                 on_key = number % 2 == 1
@@ -30,9 +31,12 @@ def main() -> int:
                 result = house.run(act)
                 seen[f"{result.reached} of {CALLERS} reached the provider, {result.refused} were refused"] += 1
                 faults += result.faults
+                ghosts += result.ghosts
             print(f"{name}, room for {FIT}, {args.runs} runs, {time.monotonic() - begun_s:.0f} s")
             for what, count in seen.most_common():
                 print(f"  {count:>5} times  {what}")
+            if ghosts:
+                print(f"  {ghosts:>5} times  a request was refused since the one before it was still held")
             for fault in faults:
                 print(f"  WRONG  {fault}")
             wrong += len(faults)
