@@ -191,6 +191,8 @@ class Shipper:
         lane = self._lanes.get((writer.instance, entry.team_id))
         if lane is None:
             lane = self._lane(writer, entry.team_id, writer.shipped.get(entry.team_id, 0))
+        if lane.parked == "lacking":
+            lane.parked = ""  # this entry can be shipped, with a word on what is missing before it
         if lane.spilled or self._queued >= QUEUED_ENTRIES_MAX:
             lane.spilled = True
         else:

@@ -131,6 +131,33 @@ def test_a_hole_in_the_journal_is_told_and_passed(store_at: OpenStore, tmp_path:
     ship(store_at, act)
 
 
+def test_what_is_missing_at_the_end_waits_for_what_comes_next_and_is_told_then(
+    redis_server: RedisServer, tmp_path: Path
+) -> None:
+    redis_server.command("FLUSHALL")
+
+    async def act(store: Store, shipper: Shipper) -> None:
+        writer = journal(tmp_path)
+        shipper.add(writer)
+        write(writer, 3)
+        assert await shipper.drain(10)
+        writer._next_segment()
+        (sealed,) = writer.acknowledged()
+        writer.moved(sealed, tmp_path / "no-longer-in-the-archive.gz")
+        sealed.path.unlink()
+        redis_server.command("DEL", TeamNames("gw", TEAM).watermark("i_one"))
+        await shipper.compare(writer)
+        await shipper.drain(10)
+        assert shipper.parked_lanes == 1
+        write(writer, 1)
+        assert await shipper.drain(10)
+        assert (shipper.parked_lanes, shipper.lost_entries) == (0, 3)
+        assert await store.watermarks("i_one", [TEAM]) == {TEAM: 4}
+        writer.release()
+
+    ship(lambda: open_store(state_dir=tmp_path, redis_url=redis_server.url), act)
+
+
 def test_lost_replies_double_nothing(store_at: OpenStore, tmp_path: Path) -> None:
     class Lossy:
         """A store half of whose replies never arrive."""
