@@ -93,11 +93,13 @@ class Service:
 
     def use_catalog(self, catalog: Catalog) -> None:
         """From the next request on; those under way keep the old table."""
-        self.book.reloaded(catalog.routing.breaker, time.monotonic())
         self._take(catalog)
+        self.book.reloaded(time.monotonic())
 
     def _take(self, catalog: Catalog) -> None:
         self.catalog = catalog
+        offers = (offer for model in catalog.models.values() for offer in model.offers)
+        self.book.use_table(catalog.routing.breaker, offers)
         self._offerings = Offerings(catalog)
         self.retry_budget.percent = catalog.routing.retry_budget_percent
         self.places.use_catalog(catalog)

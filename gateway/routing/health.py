@@ -68,6 +68,7 @@ class HealthBook:
         self._offers: dict[OfferKey, OfferHealth] = {}
         self._accounts: dict[str, AccountHealth] = {}
         self._in_flight: dict[str, int] = {}
+        self._offered: frozenset[OfferKey] | None = None
         self._loaded_ms = 0
 
     # What routing sees.
@@ -210,9 +211,17 @@ class HealthBook:
         self.on_news()
         return True
 
-    def reloaded(self, breaker: Breaker, now_s: float) -> None:
-        """The table was read anew: whoever refused a key is asked again."""
+    def use_table(self, breaker: Breaker, offers: Iterable[Offer]) -> None:
+        """What else was offered is forgotten, and not heard of from workers with another table."""
         self.breaker = breaker
+        offers = list(offers)
+        offered = self._offered = frozenset((offer.provider.name, offer.provider_model) for offer in offers)
+        self._offers = {key: one for key, one in self._offers.items() if key in offered or one.in_flight}
+        accounts = {offer.provider.account for offer in offers}
+        self._accounts = {name: one for name, one in self._accounts.items() if name in accounts}
+
+    def reloaded(self, now_s: float) -> None:
+        """The table was read anew: whoever refused a key is asked again."""
         self._loaded_ms = self.clock.ms(now_s)
         for account in self._accounts.values():
             account.unbar()
@@ -246,7 +255,8 @@ class HealthBook:
         for post in posts:
             for name, said in post.offers.items():
                 provider, _, model = name.partition("/")
-                of_offers.setdefault((provider, model), []).append(said)
+                if self._offered is None or (provider, model) in self._offered:
+                    of_offers.setdefault((provider, model), []).append(said)
             for name, told in post.accounts.items():
                 of_accounts.setdefault(name, []).append(told)
         loaded_ms = self._loaded_ms

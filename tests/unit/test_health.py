@@ -187,7 +187,7 @@ def test_a_refused_key_takes_out_the_account_until_the_table_is_reloaded() -> No
     assert not book.bar(A, 2, whole_account=True)
     assert book.look(offer("a", provider_model="other"), 1e6).barred
     assert not book.admits(A, 1e6)
-    book.reloaded(OPENS, 1e6)
+    book.reloaded(1e6)
     assert not book.look(A, 1e6).barred
 
 

@@ -163,14 +163,28 @@ def test_a_reload_forgets_refused_keys_though_others_have_not_reloaded_yet() -> 
     fleet.books[0].bar(A, 1, whole_account=True)
     fleet.exchange(1)
     assert all(book.look(A, 1).barred for book in fleet.books)
-    fleet.books[1].reloaded(OPENS, 2)
+    fleet.books[1].reloaded(2)
     fleet.exchange(2)
     assert [book.look(A, 2).barred for book in fleet.books] == [True, False, True]
-    fleet.books[0].reloaded(OPENS, 3)
-    fleet.books[2].reloaded(OPENS, 3)
+    fleet.books[0].reloaded(3)
+    fleet.books[2].reloaded(3)
     fleet.exchange(3)
     assert not any(book.look(A, 3).barred for book in fleet.books)
     assert fleet.books[2].bar(A, 4, whole_account=True)
+
+
+def test_what_is_offered_no_longer_is_forgotten_though_others_speak_of_it() -> None:
+    fleet = Fleet(2)
+    for _ in range(5):
+        fleet.attempt(0, "x", 0)
+    fleet.exchange(0)
+    for book in fleet.books:
+        assert book.open_breakers() == {("a", "a-model")}
+        book.use_table(OPENS, [OTHER])
+        fleet.exchange(1)
+        assert book.open_breakers() == set()
+    fleet.exchange(2)
+    assert not any(post.offers for post in fleet.posts.values())
 
 
 def test_an_account_near_its_limit_is_spared_by_all_until_somebody_reads_better() -> None:
