@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 export VENV
 
-.PHONY: help check test chaos races lint format types docs picture demo bench lock
+.PHONY: help check test chaos races simulate lint format types docs picture demo bench lock
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +17,10 @@ test: ## the tests; make test ARGS="tests/unit -k money"
 
 races: $(BIN)/python ## 500 callers at once where there is room for seven, two hundred times; make races ARGS="--runs 20"
 	$(BIN)/python -m tests.races $(ARGS)
+
+simulate: $(BIN)/python ## an hour of 20 gateways before 5 bad providers, twenty times; a table and simulation.png; ARGS="--seeds 1 2"
+	$(BIN)/python -c 'import matplotlib' 2>/dev/null || $(BIN)/pip install -q --require-hashes -r requirements-plot.lock
+	$(BIN)/python -m tests.simulation $(ARGS)
 
 chaos: $(BIN)/python ## kill, freeze and set back everything for ten minutes, and judge; ARGS="--seconds 60" or "--outages 60"
 	$(BIN)/python -m tests.chaos $(ARGS)

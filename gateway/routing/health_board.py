@@ -9,6 +9,7 @@ take every provider from everybody.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -82,7 +83,8 @@ class BoardClock:
         self.zero_ms = zero_ms
 
     def ms(self, at_s: float) -> int:
-        return int(self.zero_ms + at_s * 1000)
+        """Rounded up: who hears of a silence or an open breaker must not be early."""
+        return math.ceil(self.zero_ms + at_s * 1000)
 
     def s(self, at_ms: int, now_s: float) -> float:
         """Never so late that a wrong clock elsewhere takes a provider out for good."""

@@ -6,7 +6,6 @@ import asyncio
 import json
 import socket
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -268,31 +267,35 @@ def test_a_reload_that_adds_room_lets_those_in_who_wait(crossing: Crossing) -> N
 
 @pytest.mark.parametrize("bounds", [{"maxInFlight": 4}, {"rooms": 4}], ids=["worker", "provider"])
 def test_a_team_that_floods_fifty_times_leaves_the_other_its_share(crossing: Crossing, bounds: dict[str, Any]) -> None:
+    """Counted where they are served, in the order in which they got their turn."""
     crossing.bounded(**bounds, queue=16)
-    callers, seconds = 8, 3.0
-    served: Counter[str] = Counter()
+    callers, served = 10, 100
 
-    async def keep_asking(team: str, until_s: float) -> None:
+    async def keep_asking(team: str) -> None:
         caller = Caller(crossing.gateway.url)
         body = {"model": "acme/alone", "messages": [{"role": "user", "content": team}]}
-        while time.monotonic() < until_s:
-            answer = await caller.ask(crossing.gateway.key(team), body)
-            if answer.status == 200:
-                served[team] += 1
-            else:
-                assert answer.json()["error"]["code"] == "gateway_overloaded"
-                await asyncio.sleep(1)
-        caller.close()
+        try:
+            while True:
+                answer = await caller.ask(crossing.gateway.key(team), body)
+                if answer.status != 200:
+                    assert answer.json()["error"]["code"] == "gateway_overloaded"
+                    await asyncio.sleep(2)
+        finally:
+            caller.close()
 
-    async def story() -> None:
-        async with street(crossing, serve_s=0.05) as on:
-            until_s = time.monotonic() + seconds
-            await asyncio.gather(
-                *(keep_asking("ads", until_s) for _ in range(callers)),
-                *(keep_asking("search", until_s) for _ in range(50 * callers)),
-            )
-            assert on.first.running_most <= 4
+    async def story() -> list[str]:
+        async with street(crossing, serve_s=0.1) as on:
+            asking = [asyncio.create_task(keep_asking("ads")) for _ in range(callers)]
+            asking += [asyncio.create_task(keep_asking("search")) for _ in range(50 * callers)]
+            await on.first.until(lambda: {"ads", "search"} <= set(on.first.came))
+            begun = len(on.first.came)
+            await on.first.until_came(begun + served)
+            assert not any(one.done() for one in asking)
+            for one in asking:
+                one.cancel()
+            await asyncio.wait(asking)
+            assert on.first.running_most == 4
+            return on.first.came[begun : begun + served]
 
-    asyncio.run(story())
-    assert sum(served.values()) > 80
-    assert 0.45 <= served["ads"] / sum(served.values()) <= 0.55, served
+    share = asyncio.run(story()).count("ads") / served
+    assert 0.45 <= share <= 0.55

@@ -280,3 +280,11 @@ def test_while_it_is_down_probes_are_all_that_reaches_it(seed: int) -> None:
     assert seen == ["closed", "not closed"]
     # Four workers alone would send five each, and a probe every fifteen seconds: forty.
     assert failed <= 28
+
+
+@given(st.floats(0, 100_000), st.floats(0.001, 3600))
+def test_a_silence_that_was_heard_of_is_not_a_moment_shorter(now_s: float, wait_s: float) -> None:
+    fleet = Fleet(2)
+    fleet.books[0].cool(A, now_s + wait_s)
+    fleet.exchange(now_s)
+    assert fleet.books[1].look(A, now_s).cooling_s >= wait_s - 1e-6
