@@ -20,6 +20,8 @@ from tests.journeys.gateway_process import TIMEOUTS, GatewayProcess, running, ta
 
 FIRST_S, BETWEEN_S = 0.5, 0.4
 TOWN_TIMEOUTS = {"firstToken": FIRST_S, "betweenTokens": BETWEEN_S}
+BUSY_S = 2.0
+"""How much later than due anything may happen on a machine that has other things to do."""
 
 BREAKS_BEFORE = {
     "cut-after-0-chunks": ("truncated", 0.0),
@@ -66,7 +68,7 @@ def test_before_the_first_content_another_provider_takes_over(town: Town, fault:
     assert heard.response.headers["x-gateway-attempts"] == f"first:{failure},second:200"
     assert town.asked == (1, 1, 0)
     later_s = town.second.asked_at_s(heard.inference_id) - town.first.asked_at_s(heard.inference_id)
-    assert waited_s - 0.05 < later_s < waited_s + 0.6
+    assert waited_s - 0.05 < later_s < waited_s + BUSY_S
     broken, served = town.gateway.story(heard.inference_id)
     assert (broken.charge_nano_usd, broken.answered, broken.failure) == (0, False, failure)
     assert (served.charge_nano_usd, served.estimated) == (5 * 1_000 + 16 * 2_000, False)
@@ -93,7 +95,7 @@ def test_after_it_one_error_event_ends_the_stream(town: Town, fault: str) -> Non
 
     heard = listen(town.gateway, stream_options={"include_usage": True})
 
-    assert waited_s - 0.05 < time.monotonic() - begun_s < waited_s + 0.6
+    assert waited_s - 0.05 < time.monotonic() - begun_s < waited_s + BUSY_S
     assert heard.status == 200
     assert heard.error is not None
     assert heard.error["code"] == ("timeout" if failure == "timeout" else "stream_broken")
@@ -137,7 +139,7 @@ def test_a_silent_provider_is_hung_up_on_when_its_time_is_over(town: Town) -> No
 
     (served,) = town.first.ended(heard.inference_id)
     assert served["outcome"] == "client_gone"
-    assert BETWEEN_S - 0.1 < served["secs"] < BETWEEN_S + 0.6
+    assert BETWEEN_S - 0.1 < served["secs"] < BETWEEN_S + BUSY_S
 
 
 @pytest.mark.parametrize("fault", ["no-done", "data-after-done", "no-length"])
@@ -173,7 +175,7 @@ def test_a_stream_that_finished_and_falls_silent_is_ended_for_it(town: Town) -> 
 
     heard = listen(town.gateway)
 
-    assert 1.9 < time.monotonic() - begun_s < 2.6
+    assert 1.9 < time.monotonic() - begun_s < 2 + BUSY_S
     assert heard.is_done
     assert heard.error is None
     (served,) = town.first.ended(heard.inference_id)
@@ -265,7 +267,7 @@ def test_a_provider_that_takes_no_connection_is_left_in_time(paced: Paced, strea
 
     answer = ask(paced.gateway, model="acme/deaf", stream=stream)
 
-    assert OWN["connect"] - 0.05 < time.monotonic() - begun_s < OWN["connect"] + 0.5
+    assert OWN["connect"] - 0.05 < time.monotonic() - begun_s < OWN["connect"] + BUSY_S
     assert answer.headers["x-gateway-attempts"] == "deaf:connect,second:200"
     unheard, _ = paced.gateway.story(answer.headers["inference-id"])
     assert (unheard.kind, unheard.failure, unheard.provider_cost_nano_usd) == ("void", "connect", 0)
@@ -288,7 +290,7 @@ def test_a_stream_that_never_pauses_ends_with_the_providers_total(paced: Paced) 
 
     heard = listen(paced.gateway)
 
-    assert OWN["total"] - 0.05 < time.monotonic() - begun_s < OWN["total"] + 0.5
+    assert OWN["total"] - 0.05 < time.monotonic() - begun_s < OWN["total"] + BUSY_S
     assert heard.error is not None
     assert heard.error["code"] == "timeout"
     assert len(heard.text.split()) > 30

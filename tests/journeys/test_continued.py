@@ -14,7 +14,7 @@ from tests.journeys.caller import Heard, ask, listen, listening
 from tests.journeys.fault_provider import FaultProvider
 from tests.journeys.gateway_process import GatewayProcess, running, table_of
 
-BETWEEN_S = 0.4
+BETWEEN_S = 1.0
 OF_FIRST, OF_SECOND = (3_000, 6_000), (1_000, 2_000)
 """Nano-USD a token of the prompt and of the answer."""
 

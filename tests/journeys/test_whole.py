@@ -19,6 +19,8 @@ from tests.journeys.test_leaving import hanging_on
 
 FIRST_S, BETWEEN_S = 0.5, 0.4
 TOWN_TIMEOUTS = {"firstToken": FIRST_S, "betweenTokens": BETWEEN_S}
+BUSY_S = 2.0
+"""How much later than due anything may happen on a machine that has other things to do."""
 WHOLE = {"x-gateway-delivery": "whole"}
 
 BREAKS = {
@@ -52,7 +54,7 @@ def test_a_break_after_content_falls_back(town: Town, fault: str) -> None:
     assert len({event["id"] for event in heard.events}) == 1  # nothing of the first one's answer
     assert town.asked == (1, 1, 0)
     later_s = town.second.asked_at_s(heard.inference_id) - town.first.asked_at_s(heard.inference_id)
-    assert waited_s - 0.05 < later_s < waited_s + 0.6
+    assert waited_s - 0.05 < later_s < waited_s + BUSY_S
     broken, served = town.gateway.story(heard.inference_id)
     assert (broken.answered, broken.charge_nano_usd, broken.failure) == (False, 0, failure)
     assert (broken.estimated, broken.unknown) == (True, False)
@@ -115,7 +117,7 @@ def test_who_leaves_meanwhile_pays_for_the_prompt(town: Town) -> None:
     (inference_id,) = town.first.inference_ids()
     (served,) = town.first.ended(inference_id)
     assert served["outcome"] == "client_gone"
-    assert served["secs"] < 5 * 0.05 + 0.25 + 0.3
+    assert served["secs"] < 5 * 0.05 + 0.25 + BUSY_S  # of the five that it would have taken
     assert town.asked == (1, 0, 0)
     (entry,) = town.gateway.story(inference_id)
     assert (entry.failure, entry.answered, entry.estimated) == ("client_gone", True, True)
