@@ -257,7 +257,7 @@ class Application:
             raise StartupFailed(f"the journal cannot be opened under {settings.state_dir}: {error.strerror}") from None
         self._notifier = Notifier()
         self._warnings = BudgetWarnings(self._journal, self._store, self._notifier, self._metrics)
-        self._shipper = Shipper(self._store, budget_listener=self._warnings)
+        self._shipper = Shipper(self._store, budget_listener=self._warnings, on_applied=self._metrics.count_run)
         self._shipper.add(self._journal)
 
     def _mount(self) -> None:

@@ -19,6 +19,8 @@ from prometheus_client import (
     multiprocess,
 )
 
+from gateway.records import Run
+
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
@@ -60,7 +62,12 @@ class Metrics:
             ["provider"],
             registry=r,
         )
-        self.tokens = Counter("gateway_tokens_total", "Tokens answered, by kind.", ["provider", "kind"], registry=r)
+        self.tokens = Counter(
+            "gateway_tokens_total",
+            "Tokens that the ledger has; cached ones are part of the prompt, reasoning of the completion.",
+            ["provider", "kind"],
+            registry=r,
+        )
         self.in_flight = Gauge(
             "gateway_in_flight_requests",
             "Requests under way.",
@@ -189,6 +196,21 @@ class Metrics:
         if histogram is None:
             histogram = self._attempt_seconds[provider] = self.attempt_seconds.labels(provider)
         histogram.observe(seconds)
+
+    def count_run(self, run: Run) -> None:
+        """What the store took over. Counted here and not with each request: a run has many, and they are summed."""
+        sums: dict[tuple[str, str], int] = {}
+        for entry in run.entries:
+            for kind, tokens in (
+                ("prompt", entry.prompt_tokens),
+                ("cached", entry.cached_tokens),
+                ("completion", entry.completion_tokens),
+                ("reasoning", entry.reasoning_tokens),
+            ):
+                if tokens:
+                    sums[entry.provider, kind] = sums.get((entry.provider, kind), 0) + tokens
+        for (provider, kind), tokens in sums.items():
+            self.tokens.labels(provider, kind).inc(tokens)
 
     def count_broken(self, provider: str, outcome: str, *, continued: bool) -> None:
         self.broken_streams.labels(provider, outcome, "continuation" if continued else "error").inc()

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -69,14 +69,21 @@ class Shipper:
     """One per worker. `add` gives it a journal; it then hears of each closed entry by itself."""
 
     def __init__(
-        self, ledger: Ledger, *, batch_s: float = BATCH_S, budget_listener: BudgetListener | None = None
+        self,
+        ledger: Ledger,
+        *,
+        batch_s: float = BATCH_S,
+        budget_listener: BudgetListener | None = None,
+        on_applied: Callable[[Run], None] | None = None,
     ) -> None:
+        """`on_applied` hears of each run that the store took over."""
         self.lost_entries = 0
         self.away: str | None = None
         """Why the store could not be asked, None while it can."""
         self._ledger = ledger
         self._batch_s = batch_s
         self._budget_listener = budget_listener
+        self._on_applied = on_applied
         self._lanes: dict[tuple[str, str], Lane] = {}
         self._queued = 0
         self._due: set[Lane] = set()
@@ -305,6 +312,8 @@ class Shipper:
             self._go_back(lane, settled.watermark)
         if settled.outcome == "applied":
             self.lost_entries += sum(entry.lost_to - entry.lost_from + 1 for entry in run.entries if entry.lost_to)
+            if self._on_applied is not None:
+                self._on_applied(run)
         lane.searched = False
         lane.believed = settled.watermark
         still: list[tuple[int, asyncio.Future[bool]]] = []

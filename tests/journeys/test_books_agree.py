@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -26,7 +27,7 @@ import yaml
 from gateway.config.demo_table import DOWN_MODEL
 from tests.clients.grid import PLACES, REFUSALS, fields
 from tests.journeys.caller import events_of
-from tests.journeys.gateway_process import PATIENCE_S, ROOT, GatewayProcess, running
+from tests.journeys.gateway_process import PATIENCE_S, ROOT, GatewayProcess, running, until
 from tests.journeys.simulator_process import Stats, simulators
 from tests.store.redis_server import RedisServer
 
@@ -177,6 +178,20 @@ def nano_usd(text: str) -> int:
     return int(amount)
 
 
+def tokens_of(told: list[Told]) -> dict[tuple[str, str], int]:
+    """By provider and kind, those of which there are any."""
+    sums: Counter[tuple[str, str]] = Counter()
+    for one in told:
+        sums.update({(one.line[2], name.removesuffix("_tokens")): one.tokens[name] for name in TOKENS})
+    return {place: tokens for place, tokens in sums.items() if tokens}
+
+
+def metered(gateway: GatewayProcess) -> dict[tuple[str, str], int]:
+    text = gateway.http.get(f"{gateway.url}/metrics").text
+    found = re.findall(r'^gateway_tokens_total\{kind="(\w+)",provider="([\w-]+)"\} (\S+)$', text, re.MULTILINE)
+    return {(provider, kind): int(float(tokens)) for kind, provider, tokens in found}
+
+
 def assert_providers_agree(rows: Mapping[Line, Mapping[str, int]], stats: Stats, table: Table) -> None:
     """Each provider's own sums, by its own names of models."""
     ours: dict[tuple[str, str], Counter[str]] = {}
@@ -218,6 +233,7 @@ def test_the_books_agree(store: str, tmp_path: Path) -> None:
             for team, given in TEAMS.items():
                 gateway.key(team, **given)
             told = asyncio.run(ask_all(gateway, requests(table, seed=11), table["aliases"]))
+            until(lambda: metered(gateway) == tokens_of(told), "every token to be seen in /metrics")
             # A worker ships what it has before it goes.
             assert gateway.stop() == 0
             report = json.loads(gateway.command("usage", "--group-by", "team,model,provider", "--json"))
