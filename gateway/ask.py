@@ -71,10 +71,15 @@ def split_model(name: str) -> tuple[str, str | None]:
     return model, suffix or None
 
 
-def parse_tags(header: str) -> dict[str, str]:
-    """`project=x,env=prod` to its pairs. InvalidRequest says which part is wrong."""
+def parse_tags(header: bytes) -> dict[str, str]:
+    """`project=x,env=prod` to its pairs, from UTF-8. InvalidRequest says which part is wrong."""
+    try:
+        text = header.decode()
+    except UnicodeDecodeError:
+        # Some clients can send nothing else.
+        text = header.decode("latin-1")
     tags: dict[str, str] = {}
-    for part in header.split(","):
+    for part in text.split(","):
         name, found, value = (piece.strip() for piece in part.partition("="))
         if not found or not _TAG_NAME.match(name) or not 1 <= len(value) <= 64 or not value.isprintable():
             raise InvalidRequest(

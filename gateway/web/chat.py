@@ -192,7 +192,7 @@ class _Exchange:
             ask = pin(ask, self._pinned, endpoint._service.catalog)
         tags = headers.get(b"x-gateway-tags")
         if tags is not None:
-            ask = replace(ask, tags=parse_tags(tags.decode("latin-1")))
+            ask = replace(ask, tags=parse_tags(tags))
         self._ask = ask
         watch = CallerWatch(self._receive)
         routing = endpoint._service.catalog.routing
