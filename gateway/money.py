@@ -14,7 +14,7 @@ TOKENS_PER_PRICE: Final = 1_000_000
 NANO_USD_MAX: Final = 1 << 53
 """Lua compares amounts as doubles, exact up to here: about nine million dollars."""
 
-_DECIMAL = re.compile(r"(\d{1,9})(?:\.(\d{1,9}))?\Z")
+_DECIMAL = re.compile(r"(\d{1,18})(?:\.(\d{1,9}))?\Z")
 
 
 def parse_usd(text: str) -> int:

@@ -40,8 +40,9 @@ class Standing:
     spent_nano_usd: int
 
     @property
-    def percent(self) -> int:
-        return 100 * self.spent_nano_usd // max(1, self.budget.nano_usd)
+    def percent(self) -> int | None:
+        """None of a budget of nothing, which no share can be told of."""
+        return 100 * self.spent_nano_usd // self.budget.nano_usd if self.budget.nano_usd else None
 
 
 async def change(store: Store, given: object, actor: Actor) -> Organisation:

@@ -197,7 +197,7 @@ def _limits(value: Any, param: str, current: Limits) -> Limits:
     body = _object(value, param, "limits", names)
     for name, limit in body.items():
         if limit is not None and not (_is_integer(limit) and 1 <= limit <= LIMIT_MAX):
-            raise InvalidRequest(f"{param}.{name} must be a positive integer", param=f"{param}.{name}")
+            raise InvalidRequest(f"{param}.{name} must be an integer from 1 to {LIMIT_MAX}", param=f"{param}.{name}")
     return replace(current, **body)
 
 

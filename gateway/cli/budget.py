@@ -100,7 +100,7 @@ def _show(args: argparse.Namespace, view: dict[str, Any]) -> None:
         return
     shown = {
         "budget": f"{budget['usd']} USD / {budget['period']}",
-        "spent": f"{view['spent_usd']} USD ({view['percent']} %)",
+        "spent": f"{view['spent_usd']} USD" + ("" if view["percent"] is None else f" ({view['percent']} %)"),
         "warn_at": ", ".join(f"{percent} %" for percent in budget["warn_at"]),
         "resets_at": view["resets_at"] or "never",
         "webhook": view["webhook"]["url"] if view["webhook"] else "none",

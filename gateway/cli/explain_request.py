@@ -5,6 +5,7 @@ What the store keeps for a week is found from anywhere; the decision itself wher
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Any, Final
 
@@ -23,10 +24,13 @@ from gateway.story import Story
 
 DIFFERS: Final = 3
 """The exit code where a replay chooses otherwise."""
+_INFERENCE_ID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def run_request(request: str, *, team: str | None, again: bool, as_json: bool) -> int:
     """With `team`, a caller's own request id is understood, too. `again`: make the choice once more."""
+    if team is None and not _INFERENCE_ID.fullmatch(request):
+        raise CliFailure(f"{request[:128]!r} is no inference-id; with --team a caller's own id is understood, too")
     settings = settings_of_environment()
     zone = zone_of_table(settings)
     journals = LocalJournals(settings.state_dir / JOURNAL_FOLDER)

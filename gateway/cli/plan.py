@@ -38,7 +38,8 @@ def add_parser(subparsers: Any) -> None:
         help="what a changed table would do: requests of the journal, routed again by it",
         description="Routes the requests in this host's journals again, by another mapping table: who would answer, at "
         "what cost, and who would be refused. Nothing is sent to anybody. Each request counts with what routing saw "
-        "when it was made, and with the tokens that it used; a provider that failed it then is passed over.",
+        "when it was made, and with the tokens that it used; a provider that failed it then is passed over. Costs "
+        "are what providers bill for the answers.",
         epilog="exit codes: 0; 1 for a failure; 2 for a bad table, as `gateway check` has it; 3 where a request would "
         "be refused that was not. A provider whose key is not set here counts as served.",
     )

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from gateway.cli.failure import CliFailure
+from gateway.cli.storage import unusable_folder
 from gateway.cli.supervisor import supervise
 from gateway.cli.worker import BACKLOG, run_worker
 from gateway.config.mapping_faults import MappingFaults
@@ -77,7 +78,7 @@ def _check(settings: Settings) -> None:
     try:
         settings.state_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise CliFailure(f"{settings.state_dir} cannot be used: {error.strerror or error}", 1) from None
+        raise unusable_folder(settings, error) from None
     if settings.redis_url is None:
         _say(f"single-host mode: teams, keys and the ledger are in SQLite under {settings.state_dir}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, TypeVar
 
@@ -35,6 +36,9 @@ def settings_of_environment(flags: Mapping[str, str | None] | None = None) -> Se
 def with_store(settings: Settings, act: Callable[[Store], Awaitable[T]]) -> T:
     """Opens the store, does one thing, closes it. CliFailure: 2 for what the act refuses, 1 where the store fails."""
 
+    if settings.redis_url is None and not settings.state_dir.exists():
+        sys.stderr.write(f"note: there is no folder {settings.state_dir} yet; it is made, and nothing is in it\n")
+
     async def opened() -> T:
         store = await store_of(settings)
         try:
@@ -53,7 +57,14 @@ def with_store(settings: Settings, act: Callable[[Store], Awaitable[T]]) -> T:
     except GatewayError as error:
         raise CliFailure(error.message) from None
     except OSError as error:
-        raise CliFailure(f"{settings.state_dir}: {error.strerror or error}", 1) from None
+        raise unusable_folder(settings, error) from None
+
+
+def unusable_folder(settings: Settings, error: OSError) -> CliFailure:
+    """What to tell of a state folder that cannot be made, opened or written: 2 where it is none, else 1."""
+    if isinstance(error, (FileExistsError, NotADirectoryError)):
+        return CliFailure(f"GATEWAY_STATE_DIR: {settings.state_dir} is a file or lies in one, expected a folder")
+    return CliFailure(f"{settings.state_dir} cannot be used: {error.strerror or error}", 1)
 
 
 def zone_of_table(settings: Settings) -> str:

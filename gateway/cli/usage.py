@@ -34,7 +34,7 @@ def add_parser(subparsers: Any) -> None:
     )
     _add_period(usage)
     usage.add_argument(
-        "--group-by", metavar="G", default="team", help="team, key, model, provider, day, hour, tag:NAME; with commas"
+        "--group-by", metavar="G", help="team (default), key, model, provider, day, hour, tag:NAME; with commas"
     )
     usage.add_argument("--format", choices=("table", "json", "csv"), default="table")
     usage.add_argument("--json", action="store_true", help="as --format json")
@@ -69,7 +69,8 @@ def run_usage(args: argparse.Namespace) -> int:
 
     async def ask(store: Store) -> Report:
         reports = Reports(store, lambda: zone)
-        return await reports.usage(query_of(args, reports, args.group_by), await _team_ids(args, reports))
+        query = query_of(args, reports, "team" if args.group_by is None else args.group_by)
+        return await reports.usage(query, await _team_ids(args, reports))
 
     report = with_store(settings, ask)
     if args.json or args.format == "json":
@@ -85,6 +86,8 @@ def run_losses(args: argparse.Namespace) -> int:
     """What is not shipped yet is in neither ledger; it is told on stderr."""
     if args.format == "csv":
         raise CliFailure("--losses is printed as a table or as JSON")
+    if args.group_by is not None:
+        raise CliFailure("--losses is by provider, and by nothing else: leave --group-by out, or choose with --team")
     settings = settings_of_environment()
     zone = zone_of_table(settings)
     root = settings.state_dir / JOURNAL_FOLDER

@@ -47,6 +47,13 @@ def test_it_is_set_shown_and_cleared(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out == "the organisation has no budget\n"
 
 
+def test_no_share_is_told_of_a_budget_of_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    gateway("--org", "--usd", "0", "--json")
+    assert json.loads(capsys.readouterr().out)["percent"] is None
+    gateway("--org")
+    assert "%)" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -54,6 +61,7 @@ def test_it_is_set_shown_and_cleared(capsys: pytest.CaptureFixture[str]) -> None
         (("--org", "--clear", "--usd", "1"), "--clear stands alone"),
         (("--org", "--period", "day"), r"budget\.usd is missing"),
         (("--org", "--usd", "much"), r"budget\.usd: 'much' is not an amount"),
+        (("--org", "--usd", "9" * 18), "is more than 9007199.254740992 USD"),
         (("--org", "--usd", "1", "--period", "week"), r"budget\.period must be one of: day, month, total"),
         (("--org", "--webhook-url", "ftp://x"), r"webhook\.url must be a http"),
     ],

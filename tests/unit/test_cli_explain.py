@@ -95,6 +95,7 @@ def test_it_can_be_read_by_a_program(explain: Explain, words: tuple[str, ...], o
         ((MODEL, "--team", "nobody"), "there is no team 'nobody'"),
         ((MODEL, "--replay"), "--replay needs --request"),
         ((MODEL, "--request", "id"), "Either a MODEL, or --request ID"),
+        (("--request", "my-own-label"), "'my-own-label' is no inference-id; with --team"),
         (("--request", "id", "--tools"), "--tools and --mappings go with a MODEL"),
         ((MODEL, "--mappings", "nowhere.yaml"), "nowhere.yaml: there is no such file"),
     ],

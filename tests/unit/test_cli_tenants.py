@@ -141,9 +141,12 @@ def test_what_is_wrong_is_said_with_exit_code_two(words: list[str], says: str) -
     assert caught.value.exit_code == 2
 
 
-def test_a_store_that_cannot_be_opened_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("place", ["file", "file/state"])
+def test_a_state_folder_that_is_no_folder_is_bad_input(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_text("")
-    monkeypatch.setenv("GATEWAY_STATE_DIR", str(tmp_path / "file" / "state"))
-    with pytest.raises(CliFailure) as caught:
+    monkeypatch.setenv("GATEWAY_STATE_DIR", str(tmp_path / place))
+    with pytest.raises(CliFailure, match=r"^GATEWAY_STATE_DIR: .* expected a folder$") as caught:
         gateway("teams", "list")
-    assert caught.value.exit_code == 1
+    assert caught.value.exit_code == 2

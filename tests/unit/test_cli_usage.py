@@ -98,6 +98,8 @@ def test_an_export_has_every_attempt_once_shipped_or_not(capsys: pytest.CaptureF
         (["--from", "yesterday"], "from: 'yesterday'"),
         (["--team", "nobody"], "no team 'nobody'"),
         (["export", "--to", "2020-01-01"], "to must be later"),
+        (["--losses", "--group-by", "model"], "--losses is by provider"),
+        (["--losses", "--format", "csv"], "--losses is printed as"),
     ],
 )
 def test_a_wrong_question_is_bad_input(words: list[str], says: str) -> None:
@@ -116,3 +118,14 @@ def test_losses_add_up_and_tell_what_is_not_shipped(capsys: pytest.CaptureFixtur
     assert "1 entries of this host" in told.err
     gateway("usage", "--losses")
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["PROVIDER", "groq", "total"]
+
+
+def test_a_state_folder_that_was_not_there_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A wrong path would be a report of nothing, and look like one of no usage."""
+    monkeypatch.setenv("GATEWAY_STATE_DIR", str(tmp_path / "mistyped"))
+    assert gateway("usage") == 0
+    assert capsys.readouterr().err.startswith(f"note: there is no folder {tmp_path / 'mistyped'} yet; it is made")
+    gateway("usage")
+    assert not capsys.readouterr().err
