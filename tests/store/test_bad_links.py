@@ -28,6 +28,7 @@ FAULTS: Mapping[str, dict[str, Any]] = {
     "replies are lost": {"lose_reply": 0.2},
     "requests are lost": {"lose_request": 0.2},
     "it is slow and uneven": {"latency_ms": 5, "jitter_ms": 40},
+    "bytes are changed": {"corrupt": 0.2},
     "it flaps": {"refuse": "rst", "cut_after": 4_000, "flap_on_ms": 40, "flap_off_ms": 60},
 }
 REQUESTS = 60

@@ -1,8 +1,8 @@
 -- Admits one request in all its scopes, or in none.
 -- KEYS  1 holds  2 leases  3 held  4 expired, then for each scope: spent of its window, rate, slots
--- ARGV  1 packed: {id, hold (string), tokens, lease_ms, not_after_ms, slot_ms, forced, expired_max = {usual, all},
+-- ARGV  1 packed, under a seal: {id, hold (string), tokens, lease_ms, not_after_ms, slot_ms, forced, expired_max = {usual, all},
 --                  scopes = {{id, window, budget, strict, resets_at_ms, requests, tokens, slots}, …}}
--- ->    packed: {now_ms, reason or false, scope index, retry_after_s, spent, held, {remaining of each scope}}
+-- ->    packed, under a seal: {now_ms, reason or false, scope index, retry_after_s, spent, held, {remaining of each scope}}
 local ask = cmsgpack.unpack(ARGV[1])
 local now_ms = clock_ms()
 local now_s = math.floor(now_ms / 1000)
@@ -62,7 +62,7 @@ local function remaining()
   return all
 end
 
-if now_ms > ask.not_after_ms then return cmsgpack.pack({now_ms, 'late', 1, 1, 0, 0, {}}) end
+if now_ms > ask.not_after_ms then return sealed({now_ms, 'late', 1, 1, 0, 0, {}}) end
 
 local function end_overdue(most) return end_expired(KEYS[1], KEYS[2], KEYS[3], KEYS[4], now_ms, most) end
 
@@ -72,7 +72,7 @@ for i, scope in ipairs(ask.scopes) do
   scope.rate = rate_window(scope.rate_key, now_s)
 end
 if redis.call('HEXISTS', KEYS[1], ask.id) == 1 then
-  return cmsgpack.pack({now_ms, false, 0, 0, 0, 0, remaining()})
+  return sealed({now_ms, false, 0, 0, 0, 0, remaining()})
 end
 
 local hold = tonumber(ask.hold)
@@ -97,7 +97,7 @@ for i, scope in ipairs(ask.scopes) do
   if not reason and scope.slots then
     if taken_slots(scope) >= scope.slots then reason, retry_s = 'concurrency', 1 end
   end
-  if reason and not ask.forced then return cmsgpack.pack({now_ms, reason, i, retry_s, spent, held, remaining()}) end
+  if reason and not ask.forced then return sealed({now_ms, reason, i, retry_s, spent, held, remaining()}) end
 end
 
 local kept = {nano_usd = ask.hold, windows = {}, tokens = ask.tokens, second = now_s}
@@ -121,4 +121,4 @@ for _, scope in ipairs(ask.scopes) do
     redis.call('PEXPIRE', scope.slots_key, ask.slot_ms)
   end
 end
-return cmsgpack.pack({now_ms, false, 0, 0, 0, 0, remaining()})
+return sealed({now_ms, false, 0, 0, 0, 0, remaining()})

@@ -17,7 +17,7 @@ from gateway.store.base import STALE_AFTER_MS, WORKER_GONE_MS, Retention
 from gateway.store.fold import OTHER_VALUE, TAG_VALUES_MAX, Cell, RunSums, sum_run
 from gateway.store.redis.connect import Link
 from gateway.store.redis.names import TeamNames, TenantNames
-from gateway.store.redis.scripts import ScriptRunner, load_script
+from gateway.store.redis.scripts import ScriptRunner, load_script, seal, unsealed
 from gateway.store.thresholds import thresholds_of
 
 EXPIRED_HOLDS_MAX: Final = {"usual": 20, "all": 1000}
@@ -32,11 +32,11 @@ NEVER_STALE_MS: Final = 1 << 52
 # live for months. A hundred bytes each are cheap against usage that waits for a person.
 WATERMARK_KEPT_S: Final = 400 * DAY_S
 
-ADMIT: Final = load_script("admit", with_common=True)
+ADMIT: Final = load_script("admit", "seal", "common")
 RENEW: Final = load_script("renew")
-SETTLE: Final = load_script("settle", with_common=True)
-COUNT_WORKERS: Final = load_script("count_workers", with_common=True)
-SWEEP: Final = load_script("sweep", with_common=True)
+SETTLE: Final = load_script("settle", "seal", "common")
+COUNT_WORKERS: Final = load_script("count_workers", "common")
+SWEEP: Final = load_script("sweep", "common")
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder().decode
@@ -56,13 +56,13 @@ class RedisLedger:
         answers = [self._admitting.start(ADMIT, *_admit_call(self._names(ask.team_id), ask)) for ask in requests]
         # All of them are awaited, also where the first fails: none is left for the collector to complain of.
         replies = await asyncio.gather(*answers)
-        return [_admission(ask, _unpack(reply)) for ask, reply in zip(requests, replies, strict=True)]
+        return [_admission(ask, _unpack(unsealed(reply))) for ask, reply in zip(requests, replies, strict=True)]
 
     async def settle(self, run: Run) -> Settled:
-        keys, argument = _settle_call(self._names(run.team_id), run, self._retention)
-        outcome, watermark, overrun, crossed = await self._settling.start(SETTLE, keys, argument)
-        crossings = tuple(Crossing(run.team_id, *one) for one in _unpack(crossed))
-        return Settled(outcome.decode(), int(watermark), crossings, int(overrun))
+        reply = await self._settling.start(SETTLE, *_settle_call(self._names(run.team_id), run, self._retention))
+        outcome, watermark, overrun, crossed = _unpack(unsealed(reply))
+        crossings = tuple(Crossing(run.team_id, *one) for one in crossed)
+        return Settled(outcome, int(watermark), crossings, int(overrun))
 
     async def renew(self, team_id: str, scope_id: str, inference_ids: Sequence[str]) -> None:
         keys = [self._names(team_id).slots(scope_id)]
@@ -156,7 +156,7 @@ class RedisLedger:
         await self._settling.aclose()
 
 
-def _admit_call(names: TeamNames, ask: Admit) -> tuple[list[str], bytes]:
+def _admit_call(names: TeamNames, ask: Admit) -> tuple[list[str], bytes, str]:
     keys = [names.holds, names.leases, names.held, names.expired]
     for scope in ask.scopes:
         keys += [names.spent(scope.budget_window or "total"), names.rate(scope.id), names.slots(scope.id)]
@@ -171,7 +171,8 @@ def _admit_call(names: TeamNames, ask: Admit) -> tuple[list[str], bytes]:
         "forced": ask.forced,
         "scopes": [_scope(scope) for scope in ask.scopes],
     }
-    return keys, _pack(argument)
+    packed = _pack(argument)
+    return keys, packed, seal(keys, packed)
 
 
 def _scope(scope: Scope) -> dict[str, Any]:
@@ -211,7 +212,7 @@ class _Keys:
         return place
 
 
-def _settle_call(names: TeamNames, run: Run, kept: Retention) -> tuple[list[str], bytes]:
+def _settle_call(names: TeamNames, run: Run, kept: Retention) -> tuple[list[str], bytes, str]:
     sums = sum_run(run.entries)
     first = run.entries[0]
     keys = _Keys(
@@ -255,7 +256,8 @@ def _settle_call(names: TeamNames, run: Run, kept: Retention) -> tuple[list[str]
         "watch": _watch(names, keys, run, sums),
         "entries": [value for entry in run.entries for value in (_score(entry), pack_closed(entry).decode())],
     }
-    return keys.all, _pack(argument)
+    packed = _pack(argument)
+    return keys.all, packed, seal(keys.all, packed)
 
 
 def _fields(cell: Cell, counters: Mapping[str, int]) -> list[str]:

@@ -15,6 +15,7 @@ from gateway.store.base import StoreAway
 from gateway.store.redis.connect import Client, Link
 
 PIPELINE_CALLS_MAX: Final = 32
+_SEAL_CHARS: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +26,28 @@ class Script:
     sha: str
 
 
-def load_script(name: str, *, with_common: bool = False) -> Script:
+def load_script(name: str, *others: str) -> Script:
+    """`others` are put in front of it."""
     folder = files("gateway.store.redis")
-    text = (folder / f"{name}.lua").read_text()
-    if with_common:
-        text = (folder / "common.lua").read_text() + text
-    return Script(text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+    text = "".join((folder / f"{part}.lua").read_text() for part in (*others, name))
+    return Script(text, _sum(text.encode()))
+
+
+def seal(keys: Sequence[str], packed: bytes) -> str:
+    """What seal.lua demands beside the argument."""
+    return _sum("\n".join(keys).encode() + b"\n" + packed)
+
+
+def unsealed(reply: bytes) -> bytes:
+    """The packed answer of a script with seal.lua. Raises StoreAway where it is not what was sent."""
+    packed, claimed = reply[:-_SEAL_CHARS], reply[-_SEAL_CHARS:]
+    if _sum(packed).encode() != claimed:
+        raise StoreAway("an answer of Redis was changed on its way")
+    return packed
+
+
+def _sum(data: bytes) -> str:
+    return sha1(data, usedforsecurity=False).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 -- Applies one run of closed entries of one team and journal, once.
 -- KEYS  1 watermark  2 holds  3 leases  4 held  5 day  6 days  7 hours  8 entries  9 poison
 --       10 spent of the day  11 of the month  12 of all time  13 expired, then the others, by their index in ARGV
--- ARGV  1 packed: {believed, last, oldest_ms, day, day_start_ms, ttl = {watermark, hour, day, entry},
+-- ARGV  1 packed, under a seal: {believed, last, oldest_ms, day, day_start_ms, ttl = {watermark, hour, day, entry},
 --                  stale_ms, entries_max, values_max, other,
 --                  spent = {scope, amount, …}, day_sums = {field, sum, …},
 --                  lines = {key, {field, sum, …}},
@@ -11,7 +11,7 @@
 --                  watch = false or {instance, crossings key, {{scope, window, budget, strict, charged, spent key,
 --                           marks key, {{percent, reached at, mark}, …}}, …}}}
 --       Sums are strings: they go through HINCRBY, which is exact to 64 bits, where Lua's numbers are to 53.
--- ->    {'applied' | 'gap' | 'stale', watermark, overrun, packed {{scope, window, percent, budget, spent, at_ms}, …}}
+-- ->    packed, under a seal: {'applied' | 'gap' | 'stale', watermark, overrun, {{scope, window, percent, budget, spent, at_ms}, …}}
 
 local EXACT_MAX = 2 ^ 52
 
@@ -28,13 +28,13 @@ local function crossings()
       if crossing[1] == run.watch[1] then told[#told + 1] = crossing[2] end
     end
   end
-  return cmsgpack.pack(told)
+  return told
 end
 
 local raw = redis.call('GET', KEYS[1])
-if not raw and run.oldest_ms < now_ms - run.stale_ms then return {'stale', 0, '0', cmsgpack.pack({})} end
+if not raw and run.oldest_ms < now_ms - run.stale_ms then return sealed({'stale', 0, '0', {}}) end
 local have = tonumber(raw or '0')
-if have ~= run.believed then return {'gap', have, '0', crossings()} end
+if have ~= run.believed then return sealed({'gap', have, '0', crossings()}) end
 
 -- The first write is the one that fails where the server refuses writes, with no effect. After it nothing may end the
 -- script half way: what is refused goes to a list that an operator looks at.
@@ -173,4 +173,4 @@ if #run.entries > 0 then redis.pcall('ZADD', KEYS[8], unpack(run.entries)) end
 redis.pcall('ZREMRANGEBYRANK', KEYS[8], 0, -1 - run.entries_max)
 redis.pcall('ZREMRANGEBYSCORE', KEYS[8], '-inf', now_ms - run.ttl.entry * 1000)
 redis.pcall('EXPIRE', KEYS[8], run.ttl.entry)
-return {'applied', run.last, string.format('%.0f', overrun), crossings()}
+return sealed({'applied', run.last, string.format('%.0f', overrun), crossings()})
