@@ -27,9 +27,10 @@ def add_parser(subparsers: Any) -> None:
     listing = acts.add_parser(
         "list",
         help="the journals of this host: who has them, what of them the store has, what is bad or set aside",
-        description="One line a journal, archived ones too. SET ASIDE are entries older than 35 days of which the "
-        "store has no watermark: they may have been counted before it was lost, so they wait for "
-        "`gateway journal apply`.",
+        description="One line a journal, archived ones too. STATE: live (its own worker has it), adopted (another "
+        "one does), orphan (nobody does; the next worker takes it), shipped (done with) or archived (only the archive "
+        "has it). SET ASIDE are entries older than 35 days of which the store has no watermark: they may have been "
+        "counted before it was lost, so they wait for `gateway journal apply`.",
     )
     listing.set_defaults(run=run_list)
     applying = acts.add_parser(
