@@ -202,11 +202,11 @@ def test_a_living_workers_old_segments_are_archived_and_shipped_again_from_there
 
     async def act(store: Store, shipper: Shipper) -> None:
         writer = journal(tmp_path)
-        shipper.add(writer)
         retirement = Retirement(tmp_path / "journal", lambda: [writer], KEPT)
         write(writer, 50)
         await retirement.retire(LATER_S)
         assert segments_in(tmp_path / "archive" / "i_one") == []
+        shipper.add(writer)
         assert await shipper.drain(10)
         fold = fold_of(writer)
         await retirement.retire(NOW_MS / 1000)
