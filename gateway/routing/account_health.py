@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from gateway.routing.exclusion import Exclusion
 from gateway.routing.health_board import AccountPost, BoardClock
 from providers.rate_limits import RateLimits
 
@@ -19,47 +20,17 @@ SPARED_S_MAX: Final = 60.0
 """A reset may be hours away; an account is looked at again before."""
 
 
-class AccountHealth:
-    """Times in `_s` are monotonic seconds, those in `_ms` the same in the board's: as they are told to others, which
-    must not change on the way."""
+class AccountHealth(Exclusion):
+    """Times as in Exclusion."""
 
-    __slots__ = (
-        "_limits_read_ms",
-        "_own_barred_ms",
-        "_quiet_until_ms",
-        "_spare_until_ms",
-        "barred",
-        "limits_due_s",
-        "quiet_until_s",
-        "spare_until_s",
-    )
+    __slots__ = ("_limits_read_ms", "_spare_until_ms", "limits_due_s", "spare_until_s")
 
     def __init__(self) -> None:
-        self.barred = False
-        self.quiet_until_s = 0.0
+        super().__init__()
         self.spare_until_s = 0.0
         self.limits_due_s = 0.0
-        self._own_barred_ms = 0
-        self._quiet_until_ms = 0
         self._spare_until_ms = 0
         self._limits_read_ms = 0
-
-    def cool(self, until_s: float, clock: BoardClock) -> None:
-        if until_s > self.quiet_until_s:
-            self.quiet_until_s = until_s
-            self._quiet_until_ms = clock.ms(until_s)
-
-    def bar(self, now_s: float, clock: BoardClock) -> bool:
-        """False where it was known."""
-        if self.barred:
-            return False
-        self.barred = True
-        self._own_barred_ms = clock.ms(now_s)
-        return True
-
-    def unbar(self) -> None:
-        self.barred = False
-        self._own_barred_ms = 0
 
     def read(self, limits: RateLimits | None, now_s: float, clock: BoardClock) -> bool:
         """What the headers of an answer said. True where it is to be spared from now on."""
@@ -77,20 +48,12 @@ class AccountHealth:
         return is_near and not was_spared
 
     def post(self, now_s: float) -> AccountPost:
-        return AccountPost(
-            self._quiet_until_ms if self.quiet_until_s > now_s else 0,
-            self._own_barred_ms,
-            self._limits_read_ms,
-            self._spare_until_ms,
-        )
+        return AccountPost(*self.told(now_s), self._limits_read_ms, self._spare_until_ms)
 
     def hear(self, told: Sequence[AccountPost], now_s: float, clock: BoardClock, loaded_ms: int) -> None:
-        """What the others say of it; a bar counts if it is later than the table."""
-        self.barred = self._own_barred_ms > 0 or any(post.barred_ms > loaded_ms for post in told)
+        """What the others say of it; of limits the newest reading counts."""
+        self.heed(told, now_s, clock, loaded_ms)
         for post in told:
-            if post.quiet_until_ms > self._quiet_until_ms:
-                self._quiet_until_ms = post.quiet_until_ms
-                self.quiet_until_s = max(self.quiet_until_s, clock.s(post.quiet_until_ms, now_s))
             if post.limits_read_ms > self._limits_read_ms:
                 self._limits_read_ms, self._spare_until_ms = post.limits_read_ms, post.spare_until_ms
                 self.spare_until_s = min(clock.s(post.spare_until_ms, now_s), now_s + SPARED_S_MAX)

@@ -7,6 +7,7 @@ from typing import Final
 
 from gateway.config.catalog import Breaker
 from gateway.routing.breaker import Event, State, after, trips
+from gateway.routing.exclusion import Exclusion
 from gateway.routing.health_board import ALONE, BoardClock, OfferPost, Standing, company, later
 from gateway.routing.window import Window
 
@@ -16,43 +17,36 @@ MEASURED_S: Final = 300.0
 """After this long a measurement says nothing any more."""
 
 
-class OfferHealth:
-    """Times in `_s` are monotonic seconds, those in `_ms` the board's."""
+class OfferHealth(Exclusion):
+    """Times as in Exclusion."""
 
     __slots__ = (
         "_first_content_ms",
         "_measured_s",
         "_opened_by",
-        "_own_barred_ms",
         "_probe_until_s",
-        "_quiet_until_ms",
         "_ready_ms",
         "_since_ms",
         "_tokens",
         "_window",
         "_writing_s",
-        "barred",
         "company",
         "in_flight",
-        "quiet_until_s",
         "ready_s",
         "state",
     )
 
     def __init__(self) -> None:
+        super().__init__()
         self.state = State.CLOSED
         self.ready_s = 0.0
         self.in_flight = 0
         self.company = ALONE
-        self.quiet_until_s = 0.0
-        self.barred = False
         self._since_ms = 0
         self._ready_ms = 0
         self._probe_until_s = 0.0
         self._opened_by = (0, 0)  # failures and attempts of all workers
         self._window = Window()
-        self._quiet_until_ms = 0
-        self._own_barred_ms = 0
         self._measured_s = -MEASURED_S
         self._first_content_ms: float | None = None
         self._tokens = 0.0
@@ -123,25 +117,6 @@ class OfferHealth:
         window.slide(now_s, breaker.window_s)
         return window.marked / window.counted if window.counted else 0.0
 
-    # Silence and keys.
-
-    def cool(self, until_s: float, clock: BoardClock) -> None:
-        if until_s > self.quiet_until_s:
-            self.quiet_until_s = until_s
-            self._quiet_until_ms = clock.ms(until_s)
-
-    def bar(self, now_s: float, clock: BoardClock) -> bool:
-        """False where it was known."""
-        if self.barred:
-            return False
-        self.barred = True
-        self._own_barred_ms = clock.ms(now_s)
-        return True
-
-    def unbar(self) -> None:
-        self.barred = False
-        self._own_barred_ms = 0
-
     # Measurements.
 
     def measure(self, now_s: float, first_content_ms: float | None, tokens: int, took_s: float) -> None:
@@ -177,8 +152,7 @@ class OfferHealth:
         return OfferPost(
             self._standing(now_s, breaker),
             self.state is State.PROBING,
-            self._quiet_until_ms if self.quiet_until_s > now_s else 0,
-            self._own_barred_ms,
+            *self.told(now_s),
             *self._own_measured(now_s),
         )
 
@@ -199,11 +173,7 @@ class OfferHealth:
             own = heard
             self._follow(heard, clock.s(heard.ready_ms, now_s), now_s, breaker, stagger_s)
         self.company = company(own, said) if said else ALONE
-        self.barred = self._own_barred_ms > 0 or any(post.barred_ms > loaded_ms for post in said)
-        for post in said:
-            if post.quiet_until_ms > self._quiet_until_ms:
-                self._quiet_until_ms = post.quiet_until_ms
-                self.quiet_until_s = max(self.quiet_until_s, clock.s(post.quiet_until_ms, now_s))
+        self.heed(said, now_s, clock, loaded_ms)
 
     def _standing(self, now_s: float, breaker: Breaker) -> Standing:
         if self.state is not State.CLOSED:
