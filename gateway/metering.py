@@ -19,7 +19,7 @@ import msgspec
 
 from gateway.admission import Admissions, Granted, Wanted
 from gateway.config.catalog import Offer
-from gateway.errors import LedgerUnavailable
+from gateway.errors import GatewayError, LedgerUnavailable
 from gateway.journal.entries import Head, Intent, Part, Refused, Sent
 from gateway.journal.writer import JournalFailed, JournalWriter
 from gateway.opening import Opening
@@ -88,13 +88,20 @@ class Meter:
         if self._unwritten:
             self._write_unwritten()
         timezone = opening.principal.billed.timezone or self.timezone
-        now_ms = self.now_ms()
-        hour = self._periods.hour(now_ms, timezone)
-        prompt_tokens = self.estimator.prompt_tokens(opening.hub_model, opening.prompt_bytes)
-        bill = Bill(self, opening, now_ms, hour, prompt_tokens)
+        bill = self._bill(opening, timezone)
         if opening.principal.is_limited:
             await bill.reserve(timezone)
         return bill
+
+    def refuse(self, opening: Opening, error: GatewayError) -> None:
+        """A request of which nobody could be asked: nothing is held or charged, but why it is can be read."""
+        self._bill(opening, opening.principal.billed.timezone or self.timezone).refuse(error)
+
+    def _bill(self, opening: Opening, timezone: str) -> Bill:
+        now_ms = self.now_ms()
+        hour = self._periods.hour(now_ms, timezone)
+        prompt_tokens = self.estimator.prompt_tokens(opening.hub_model, opening.prompt_bytes)
+        return Bill(self, opening, now_ms, hour, prompt_tokens)
 
 
 class Bill:
@@ -198,7 +205,7 @@ class Bill:
         try:
             self._granted = await admissions.ask(wanted)
         except BaseException as error:
-            self._refused(unknown=not admissions.is_refusal(error))
+            self._refused(error, unknown=not admissions.is_refusal(error))
             raise
         # What is charged is never above the hold, so whoever closes this bill must know it.
         if self._granted.charge_max_nano_usd is not None or self._granted.away:
@@ -405,21 +412,26 @@ class Bill:
             self._counted = True
             self._meter.journal.requests_open += 1
 
-    def _note(self, entry: Head | Part) -> None:
-        """Notes make a later estimate better; a request does not fail for want of one."""
+    def _note(self, *entries: Intent | Refused | Head | Part) -> None:
+        """Notes make a later estimate better, or tell a story; a request does not fail for want of one."""
         try:
             # Not with the room that is kept for closes, which no disk may be too full for.
-            self._meter.journal.append(entry, opening=True)
+            self._meter.journal.append(*entries, opening=True)
         except JournalFailed:
             self._meter.journal_failures += 1
 
-    def _refused(self, *, unknown: bool) -> None:
+    def refuse(self, error: GatewayError) -> None:
+        """Instead of opening it: nobody can be asked."""
+        self._note(self._intent, Refused(self.inference_id, error.status, error.code))
+
+    def _refused(self, error: BaseException, *, unknown: bool) -> None:
         """Nothing was admitted; or, where the store's answer is `unknown`, a hold may exist and must be ended."""
         try:
             if unknown:
                 self._close_open(failed=True)
             else:
-                self._meter.journal.append(Refused(self.inference_id))
+                told = (error.status, error.code) if isinstance(error, GatewayError) else (0, None)
+                self._meter.journal.append(Refused(self.inference_id, *told))
                 self._last_written = True
                 self._uncount()
         except (JournalFailed, LedgerUnavailable):

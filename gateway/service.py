@@ -227,26 +227,7 @@ class Service:
         catalog = self.catalog
         routing = catalog.routing
         try:
-            bill = await self.meter.open(
-                Opening(
-                    inference_id=call.inference_id,
-                    principal=call.principal,
-                    hub_model=plan.hub_model,
-                    request_id=call.request_id,
-                    tags=ask.tags,
-                    stream=ask.request.stream,
-                    prompt_bytes=ask.prompt_bytes,
-                    messages=ask.messages,
-                    images=ask.images,
-                    choices=ask.request.choices,
-                    max_tokens=ask.max_tokens,
-                    offers=[candidate.offer for candidate in plan.candidates],
-                    deadline_s=routing.deadline_s,
-                    generation=catalog.generation,
-                    decision=plan.decision(),
-                    route=plan.route,
-                )
-            )
+            bill = await self.meter.open(_opening(call, plan, catalog))
         except BaseException:
             self.book.abandon(entered.candidate.offer, probe=entered.probe)
             raise
@@ -312,14 +293,20 @@ class Service:
         waited out. Raises the empty plan's refusal, and ClientGone."""
         silence_s = plan.silence_s
         if silence_s is None or silence_s > self.catalog.routing.retry_after_wait_s:
-            raise refusal(plan)
+            raise self._refused(call, plan)
         await asyncio.sleep(silence_s + TIMER_S)
         if await call.caller.gone():
             raise ClientGone
         plan = self.plan(call.ask, call.principal)
         if not plan.candidates:
-            raise refusal(plan)
+            raise self._refused(call, plan)
         return plan
+
+    def _refused(self, call: Call, plan: Plan) -> GatewayError:
+        """Why nobody can be asked, for the caller, and in the journal for whoever asks for the request's story."""
+        error = refusal(plan)
+        self.meter.refuse(_opening(call, plan, self.catalog), error)
+        return error
 
     def _today(self) -> str:
         """ISO day in the table's time zone; looked at once a minute, as it is asked for by every request."""
@@ -329,6 +316,28 @@ class Service:
             day = datetime.fromtimestamp(now_s, self._zone).date().isoformat()
             self._day = (day, now_s - now_s % 60 + 60)
         return day
+
+
+def _opening(call: Call, plan: Plan, catalog: Catalog) -> Opening:
+    ask = call.ask
+    return Opening(
+        inference_id=call.inference_id,
+        principal=call.principal,
+        hub_model=plan.hub_model,
+        request_id=call.request_id,
+        tags=ask.tags,
+        stream=ask.request.stream,
+        prompt_bytes=ask.prompt_bytes,
+        messages=ask.messages,
+        images=ask.images,
+        choices=ask.request.choices,
+        max_tokens=ask.max_tokens,
+        offers=[candidate.offer for candidate in plan.candidates],
+        deadline_s=catalog.routing.deadline_s,
+        generation=catalog.generation,
+        decision=plan.decision(),
+        route=plan.route,
+    )
 
 
 def _with_usage(reply: Reply, booked: Usage) -> Reply:

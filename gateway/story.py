@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from gateway.journal.entries import Intent
+from gateway.journal.entries import Intent, Refused
 from gateway.journal.local import Begun
 from gateway.moments import format_moment
 from gateway.records import CHARGED, ClosedEntry, attempt_id
@@ -59,10 +59,15 @@ class Story:
         return any(entry.last for entry in self.entries)
 
     @property
+    def refused(self) -> Refused | None:
+        """How it was refused before anything was sent; known on the host that did it."""
+        return None if self.begun is None else self.begun.refused
+
+    @property
     def state(self) -> str:
-        """`answered`, `failed`, `left` (by its caller), `refused` (by a budget or limit, before anything was sent) or
-        `under way`."""
-        if self.begun is not None and self.begun.refused:
+        """`answered`, `failed`, `left` (by its caller), `refused` (by routing, a budget or a limit, before anything was
+        sent) or `under way`."""
+        if self.refused is not None:
             return "refused"
         if not self.ended:
             return "under way"
@@ -90,7 +95,8 @@ class Story:
             "model": head.hub_model,
             "generation": head.generation,
             "state": self.state,
-            "finished": self.ended,
+            "refusal": None if self.refused is None else {"status": self.refused.status, "code": self.refused.code},
+            "finished": self.ended or self.refused is not None,
             "failed": self.ended and self.entries[-1].failed,
             **{name: tokens[name] for name in TOKENS},
             "cost_usd": usd(sum(known)) if len(known) == len(charges) else None,

@@ -51,10 +51,18 @@ def _outcome(story: Json) -> str:
         case "left":
             return "left by its caller before the end"
         case "refused":
-            return "refused by a budget or a limit; nothing was sent to a provider"
+            return f"refused {_refusal(story)}; nothing was sent to a provider"
         case "under way":
             return "not finished yet"
     return f"failed after {count} {'attempt' if count == 1 else 'attempts'}" if count else "failed; nobody was asked"
+
+
+def _refusal(story: Json) -> str:
+    status, code = story["refusal"]["status"], story["refusal"]["code"]
+    answer = f" ({status} {code})" if code else f" ({status})" if status else ""
+    route = story["route"]
+    nobody = route is not None and not route["candidates"]
+    return f"as nobody could be asked{answer}" if nobody else f"by a budget or a limit{answer}"
 
 
 def _answered(attempts: Sequence[Json]) -> str:

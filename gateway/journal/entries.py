@@ -83,9 +83,12 @@ class Intent(_Entry, frozen=True, tag="intent"):
 
 
 class Refused(_Entry, frozen=True, tag="refused"):
-    """The store admitted nothing: the intent is closed, and nothing is told to the store."""
+    """Routing found nobody, or the store admitted nothing: the intent is closed, and nothing is told to the store."""
 
     inference_id: str
+    status: int = 0
+    """What the caller was answered; 0 where an earlier version wrote it."""
+    code: str | None = None
 
 
 class Sent(_Entry, frozen=True, tag="sent"):

@@ -26,10 +26,10 @@ _BEGINNINGS: Final = (b'{"e":"intent"', b'{"e":"refused"')
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A request as a journal knows it from its beginning. `refused`: the store admitted nothing."""
+    """A request as a journal knows it from its beginning, and how it was refused, if it was."""
 
     intent: Intent
-    refused: bool
+    refused: Refused | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +91,10 @@ class LocalJournals:
             for entry in mine:
                 if isinstance(entry, ClosedEntry):
                     entries.append(entry)
+                elif isinstance(entry, Intent):
+                    begun = Begun(entry)
                 else:
-                    begun = Begun(entry, False) if isinstance(entry, Intent) else begun and Begun(begun.intent, True)
+                    begun = begun and Begun(begun.intent, entry)
             if begun is not None and (ended or any(entry.last for entry in entries)):
                 break
         return Told(begun, entries)

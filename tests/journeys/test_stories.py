@@ -213,5 +213,24 @@ def test_a_request_that_a_limit_refused_has_a_story(town: Town, command: Command
     assert answer.status_code == 402
     code, told, _ = command("explain", "--request", answer.headers["inference-id"])
     assert code == 0
-    assert "refused by a budget or a limit" in told
+    assert "refused by a budget or a limit (402 budget_exceeded); nothing was sent" in told
     assert "A strict budget pays for it." in told
+
+
+def test_a_request_of_which_nobody_could_be_asked_has_a_story(town: Town, command: Command) -> None:
+    wishes = {"only": ["first"], "ignore": ["first"]}
+
+    answer = ask(town.gateway, provider=wishes, headers={"x-request-id": "in-vain"})
+
+    assert answer.status_code == 400
+    inference_id = answer.headers["inference-id"]
+    told = story(town.gateway, f"/v1/requests/{inference_id}", town.gateway.key())
+    assert (told["state"], told["refusal"], told["attempts"]) == ("refused", {"status": 400, "code": None}, [])
+    assert told["route"] == {"candidates": [], "skipped": {"first": "wish", "second": "wish", "third": "wish"}}
+    assert {skip["reason"] for skip in told["decision"]["skipped"]} == {"in provider.ignore", "not in provider.only"}
+    code, words, _ = command("explain", "--request", inference_id)
+    assert code == 0
+    assert "refused as nobody could be asked (400); nothing was sent" in words
+    assert "-  first: in provider.ignore" in words
+    assert "the choice is the same: nobody" in command("explain", "--request", inference_id, "--replay")[1]
+    assert inference_id not in {line["inference_id"] for line in town.gateway.export()}

@@ -351,6 +351,6 @@ def test_how_a_request_began_is_found_in_the_archive(tmp_path: Path) -> None:
     assert list(LocalJournals(root).requests(0)) == live
     begun = LocalJournals(root).told(inference_id, NOW_MS).begun
     assert begun is not None
-    assert (begun.intent.inference_id, begun.refused) == (inference_id, False)
+    assert (begun.intent.inference_id, begun.refused) == (inference_id, None)
     (archived,) = segments_in(archive_of(root) / "i_one")
     assert isinstance(first_entry(archived), Open)

@@ -53,14 +53,14 @@ def test_the_last_word_of_a_beginning_counts(tmp_path: Path, write: Write) -> No
         frame(intent(held)),
         frame(intent(held, hold_nano_usd=7)),
         frame(intent(refused)),
-        frame(Refused(refused)),
+        frame(Refused(refused, 402, "budget_exceeded")),
     )
     begun = told(tmp_path, held).begun
     assert begun is not None
-    assert (begun.intent.hold_nano_usd, begun.refused) == (7, False)
+    assert (begun.intent.hold_nano_usd, begun.refused) == (7, None)
     begun = told(tmp_path, refused).begun
     assert begun is not None
-    assert begun.refused
+    assert begun.refused == Refused(refused, 402, "budget_exceeded")
 
 
 def test_a_label_that_is_anothers_id_is_not_that_request(tmp_path: Path, write: Write) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gateway.cli.story_words import decision_words, replay_words, story_words
+from gateway.journal.entries import Refused
 from gateway.journal.local import Begun
 from gateway.routing.decision import Decision, unpack
 from gateway.routing.telling import decision_view, route_view
@@ -52,8 +53,10 @@ def test_every_end_can_be_said(fields: dict[str, Any], words: str) -> None:
 
 
 def test_what_has_only_begun_can_be_said() -> None:
-    assert "not finished yet" in story_words(Story(INTENT, "a", [], Begun(INTENT, False)).as_json(provider_costs=True))
-    refused = story_words(Story(INTENT, "a", [], Begun(INTENT, True)).as_json(provider_costs=True))
+    assert "not finished yet" in story_words(Story(INTENT, "a", [], Begun(INTENT)).as_json(provider_costs=True))
+    refused = story_words(
+        Story(INTENT, "a", [], Begun(INTENT, Refused(INTENT.inference_id))).as_json(provider_costs=True)
+    )
     assert "refused by a budget or a limit" in refused
 
 
