@@ -1,4 +1,4 @@
-"""Every metric, in one list, with its labels spelled out.
+"""Every metric, by what it tells of, with its labels spelled out.
 
 Labels are names of the mapping table, statuses and fixed words, and up to a hundred words of providers: nothing that a
 caller can choose freely. With several workers each writes to files that `exposition` adds up
@@ -8,6 +8,8 @@ caller can choose freely. With several workers each writes to files that `exposi
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from typing import Literal
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -30,146 +32,133 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        r = self.registry
-        self.requests = Counter(
-            "gateway_requests_total", "Requests of inference routes, by status.", ["route", "status"], registry=r
-        )
-        self.attempts = Counter(
-            "gateway_attempts_total",
-            "Calls to providers; outcome is answered or a kind of failure.",
-            ["provider", "outcome"],
-            registry=r,
-        )
-        self.request_seconds = Histogram(
-            "gateway_request_seconds", "Duration of answered requests.", ["route"], buckets=_SECONDS, registry=r
-        )
-        self.attempt_seconds = Histogram(
-            "gateway_attempt_seconds",
-            "Time to a whole answer, or to the first content of a stream.",
-            ["provider"],
-            buckets=_SECONDS,
-            registry=r,
-        )
-        self.broken_streams = Counter(
-            "gateway_streams_broken_total",
-            "Streams that broke after content had gone out; what came next is an error or a continuation.",
-            ["provider", "outcome", "next"],
-            registry=r,
-        )
-        self.skipped_events = Counter(
-            "gateway_stream_events_skipped_total",
-            "Malformed events that were passed over in providers' streams.",
-            ["provider"],
-            registry=r,
-        )
-        self.tokens = Counter(
-            "gateway_tokens_total",
-            "Tokens that the ledger has; cached ones are part of the prompt, reasoning of the completion.",
-            ["provider", "kind"],
-            registry=r,
-        )
-        self.in_flight = Gauge(
-            "gateway_in_flight_requests",
-            "Requests under way.",
-            registry=r,
-            multiprocess_mode="livesum",
-        )
-        self.queued = Gauge(
-            "gateway_queued_requests",
-            "Requests that wait for a place in the worker or for room at a provider.",
-            registry=r,
-            multiprocess_mode="livesum",
-        )
-        self.refused = Counter(
-            "gateway_overload_refusals_total",
-            "Requests refused because too many waited, by reason.",
-            ["reason"],
-            registry=r,
-        )
-        self.mapping_reloads = Counter(
-            "gateway_mapping_reloads_total", "Reloads of the mapping table, by result.", ["result"], registry=r
-        )
-        self.mapping_refused = Gauge(
-            "gateway_mapping_refused",
-            "Workers that go on with an older mapping table, as the newest is faulty.",
-            registry=r,
-            multiprocess_mode="livesum",
-        )
-        self.open_breakers = Gauge(
-            "gateway_open_breakers",
-            "Workers that ask a provider's model for a probe at most, after failures.",
-            ["provider", "provider_model"],
-            registry=r,
-            multiprocess_mode="livesum",
-        )
-        self.key_refusals = Counter(
-            "gateway_provider_key_refusals_total",
-            "Times that a provider refused our key and was taken out until the next reload.",
-            ["provider"],
-            registry=r,
-        )
-        self.unshipped_entries = Gauge(
-            "gateway_unshipped_entries",
-            "Entries of journals that the store does not have yet.",
-            registry=r,
-            multiprocess_mode="livesum",
-        )
-        self.parked_journals = Gauge(
-            "gateway_parked_journals",
-            "Journals, by team, of which something waits for a person: see gateway journal list.",
-            registry=r,
-            multiprocess_mode="livesum",
-        )
-        self.lost_entries = Counter(
-            "gateway_lost_entries_total", "Entries that a journal should have had and has not.", registry=r
-        )
-        self.bad_entries = Counter(
-            "gateway_bad_entries_total", "Damaged entries of adopted journals, which were kept aside.", registry=r
-        )
-        self.unpriced_tokens = Counter(
-            "gateway_unpriced_tokens_total",
-            "Tokens of classes that a provider counts apart and that no price is for.",
-            ["provider", "token_class"],
-            registry=r,
-        )
-        self.store_away = Gauge(
-            "gateway_store_away",
-            "Workers that cannot ask the store now.",
-            registry=r,
-            multiprocess_mode="livesum",
-        )
-        self.organisation_spent = Gauge(
-            "gateway_organisation_spent_nano_usd",
-            "What all teams were charged in the window of the organisation's budget, as of the last minute.",
-            registry=r,
-            multiprocess_mode="mostrecent",
-        )
-        self.organisation_budget = Gauge(
-            "gateway_organisation_budget_nano_usd",
-            "The organisation's budget; 0 where there is none.",
-            registry=r,
-            multiprocess_mode="mostrecent",
-        )
-        self.budget_overrun = Counter(
-            "gateway_budget_overrun_nano_usd_total",
-            "Spent past a strict budget, by cause: store_away, late_journal or store_lost.",
-            ["cause"],
-            registry=r,
-        )
-        self.budget_warnings = Counter(
-            "gateway_budget_warnings_total", "Thresholds of budgets that were reached.", registry=r
-        )
-        self.webhooks = Counter(
-            "gateway_webhooks_total",
-            "Budget warnings sent to webhooks; outcome is delivered, failed (and tried again) or given_up.",
-            ["outcome"],
-            registry=r,
-        )
+        self._declare_requests()
+        self._declare_attempts()
+        self._declare_tokens()
+        self._declare_mapping()
+        self._declare_ledger()
+        self._declare_budgets()
         self._refused: dict[str, Counter] = {}
         self._requests: dict[tuple[str, int], Counter] = {}
         self._attempts: dict[tuple[str, str], Counter] = {}
         self._request_seconds: dict[str, Histogram] = {}
         self._attempt_seconds: dict[str, Histogram] = {}
+
+    def _declare_requests(self) -> None:
+        self.requests = self._counter(
+            "gateway_requests_total", "Requests of inference routes, by status.", ["route", "status"]
+        )
+        self.request_seconds = self._histogram("gateway_request_seconds", "Duration of answered requests.", ["route"])
+        self.in_flight = self._gauge("gateway_in_flight_requests", "Requests under way.")
+        self.queued = self._gauge(
+            "gateway_queued_requests", "Requests that wait for a place in the worker or for room at a provider."
+        )
+        self.refused = self._counter(
+            "gateway_overload_refusals_total", "Requests refused because too many waited, by reason.", ["reason"]
+        )
+
+    def _declare_attempts(self) -> None:
+        self.attempts = self._counter(
+            "gateway_attempts_total",
+            "Calls to providers; outcome is answered or a kind of failure.",
+            ["provider", "outcome"],
+        )
+        self.attempt_seconds = self._histogram(
+            "gateway_attempt_seconds", "Time to a whole answer, or to the first content of a stream.", ["provider"]
+        )
+        self.broken_streams = self._counter(
+            "gateway_streams_broken_total",
+            "Streams that broke after content had gone out; what came next is an error or a continuation.",
+            ["provider", "outcome", "next"],
+        )
+        self.skipped_events = self._counter(
+            "gateway_stream_events_skipped_total",
+            "Malformed events that were passed over in providers' streams.",
+            ["provider"],
+        )
+        self.open_breakers = self._gauge(
+            "gateway_open_breakers",
+            "Workers that ask a provider's model for a probe at most, after failures.",
+            ["provider", "provider_model"],
+        )
+        self.key_refusals = self._counter(
+            "gateway_provider_key_refusals_total",
+            "Times that a provider refused our key and was taken out until the next reload.",
+            ["provider"],
+        )
+
+    def _declare_tokens(self) -> None:
+        self.tokens = self._counter(
+            "gateway_tokens_total",
+            "Tokens that the ledger has; cached ones are part of the prompt, reasoning of the completion.",
+            ["provider", "kind"],
+        )
+        self.unpriced_tokens = self._counter(
+            "gateway_unpriced_tokens_total",
+            "Tokens of classes that a provider counts apart and that no price is for.",
+            ["provider", "token_class"],
+        )
+
+    def _declare_mapping(self) -> None:
+        self.mapping_reloads = self._counter(
+            "gateway_mapping_reloads_total", "Reloads of the mapping table, by result.", ["result"]
+        )
+        self.mapping_refused = self._gauge(
+            "gateway_mapping_refused", "Workers that go on with an older mapping table, as the newest is faulty."
+        )
+
+    def _declare_ledger(self) -> None:
+        self.unshipped_entries = self._gauge(
+            "gateway_unshipped_entries", "Entries of journals that the store does not have yet."
+        )
+        self.parked_journals = self._gauge(
+            "gateway_parked_journals",
+            "Journals, by team, of which something waits for a person: see gateway journal list.",
+        )
+        self.lost_entries = self._counter(
+            "gateway_lost_entries_total", "Entries that a journal should have had and has not."
+        )
+        self.bad_entries = self._counter(
+            "gateway_bad_entries_total", "Damaged entries of adopted journals, which were kept aside."
+        )
+        self.store_away = self._gauge("gateway_store_away", "Workers that cannot ask the store now.")
+
+    def _declare_budgets(self) -> None:
+        self.organisation_spent = self._gauge(
+            "gateway_organisation_spent_nano_usd",
+            "What all teams were charged in the window of the organisation's budget, as of the last minute.",
+            mode="mostrecent",
+        )
+        self.organisation_budget = self._gauge(
+            "gateway_organisation_budget_nano_usd",
+            "The organisation's budget; 0 where there is none.",
+            mode="mostrecent",
+        )
+        self.budget_overrun = self._counter(
+            "gateway_budget_overrun_nano_usd_total",
+            "Spent past a strict budget, by cause: store_away, late_journal or store_lost.",
+            ["cause"],
+        )
+        self.budget_warnings = self._counter(
+            "gateway_budget_warnings_total", "Thresholds of budgets that were reached."
+        )
+        self.webhooks = self._counter(
+            "gateway_webhooks_total",
+            "Budget warnings sent to webhooks; outcome is delivered, failed (and tried again) or given_up.",
+            ["outcome"],
+        )
+
+    def _counter(self, name: str, says: str, labels: Sequence[str] = ()) -> Counter:
+        return Counter(name, says, labels, registry=self.registry)
+
+    def _histogram(self, name: str, says: str, labels: Sequence[str] = ()) -> Histogram:
+        return Histogram(name, says, labels, buckets=_SECONDS, registry=self.registry)
+
+    def _gauge(
+        self, name: str, says: str, labels: Sequence[str] = (), *, mode: Literal["livesum", "mostrecent"] = "livesum"
+    ) -> Gauge:
+        """The sum over the workers that live; `mostrecent` where each of them tells of the whole."""
+        return Gauge(name, says, labels, registry=self.registry, multiprocess_mode=mode)
 
     def count_refusal(self, reason: str) -> None:
         counter = self._refused.get(reason)
