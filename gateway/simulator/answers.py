@@ -114,17 +114,22 @@ def inlined(answer: Answer) -> Answer:
 
 def _text(ask: Ask) -> tuple[tuple[str, ...], str]:
     if ask.regex is not None:
-        return fragments_of(matching(ask.regex)), "stop"
+        return fragments_of(_rest(ask, matching(ask.regex))), "stop"
     if ask.schema is not None:
         schema = ask.schema or {"type": "object", "properties": {"answer": {"type": "string"}}}
-        return fragments_of(json.dumps(valid_value(schema), ensure_ascii=False)), "stop"
+        return fragments_of(_rest(ask, json.dumps(valid_value(schema), ensure_ascii=False))), "stop"
     echo = " ".join(ask.last_text.split()[:_ECHOED_WORDS])
     start = words_of(f"You said: {echo}." if echo else "You said nothing.")
     wanted = ask.words or len(start) + 8 + zlib.crc32(ask.last_text.encode()) % 16
     filler = (f" {_FILLER[i % len(_FILLER)]}" for i in range(max(wanted - len(start), 0)))
-    text = "".join((*start[:wanted], *filler))
+    text = _rest(ask, "".join((*start[:wanted], *filler)))
     ends = [text.find(stop) for stop in ask.stop if stop and stop in text]
     return (words_of(text[: min(ends)]), "stop_string") if ends else (words_of(text), "stop")
+
+
+def _rest(ask: Ask, text: str) -> str:
+    """What is left to say. Begun in words that this model would not have chosen, it is all still to be said."""
+    return text.removeprefix(ask.begun)
 
 
 def _calls(ask: Ask) -> tuple[Call, ...]:

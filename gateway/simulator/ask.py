@@ -46,6 +46,10 @@ class Ask:
     wants_usage: bool = False
     """`stream_options.include_usage`."""
     words: int | None = None
+    role: str = "assistant"
+    """Whose words the answer is said to be."""
+    begun: str = ""
+    """What was said of the answer already: it is gone on from, and not said again."""
 
 
 def reasons(model: str) -> bool:

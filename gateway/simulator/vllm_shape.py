@@ -36,7 +36,7 @@ def message(turn: Turn, choice: int) -> dict[str, Any]:
     return {
         "content": None if calls else turn.answer.content,
         "refusal": None,
-        "role": "assistant",
+        "role": turn.ask.role,
         "annotations": None,
         "audio": None,
         "function_call": None,
@@ -75,7 +75,7 @@ def plain(turn: Turn) -> Mapping[str, Any]:
 def stream(turn: Turn, *, text_in_finish: bool = False) -> Iterator[Chunk]:
     """The chunks of a streamed answer."""
     tail = {"created": turn.created_s, "model": turn.model, "object": "chat.completion.chunk"}
-    first = {"content": "", "role": "assistant"}
+    first = {"content": "", "role": turn.ask.role}
     changing = turn.switch("call_ids", "kept") == "changing"
     for step in steps(turn, first=first, text_in_finish=text_in_finish, call_prefix="chatcmpl-tool-"):
         delta = _renamed(step.delta, step.said_tokens) if changing else step.delta

@@ -14,7 +14,7 @@ from gateway.simulator.rows.common import (
     row_of,
     vllm_ranges,
 )
-from gateway.simulator.rules import ABSENT, MISSING, PRESENT, Rule
+from gateway.simulator.rules import ABSENT, MISSING, PRESENT, Rule, when
 
 _hyperbolic = row_of("hyperbolic", 400, type="BadRequestError", code=400)
 _nebius = row_of("nebius", 400, type="BadRequestError", code=400)
@@ -47,4 +47,27 @@ OPENAI: Final[tuple[Rule, ...]] = (
     *basics(_openai, model_too=False),
     *vllm_ranges(_openai),
     _openai("stream_options", OPTIONS_ALONE, OPTIONS_SAMPLE, "4, vLLM family", "S", OPTIONS_SAID),
+    _openai(
+        "continue_final_message",
+        when("true beside a prompt", lambda value, body: value is True and body.get("add_generation_prompt") is True),
+        {"continue_final_message": True, "add_generation_prompt": True},
+        "4, vLLM family; vllm@002032e, protocol.py: check_generation_prompt",
+        "S",
+        "Cannot set both `continue_final_message` and `add_generation_prompt` to True.",
+        type="BadRequestError",
+        code=400,
+    ),
+    # Its default is true too, but only the template is told of that, which has words of its own for the two.
+    _openai(
+        "continue_final_message",
+        when("true, no word of a prompt", lambda value, body: value is True and "add_generation_prompt" not in body),
+        {"continue_final_message": True},
+        "4, vLLM family; vllm-project/router#64 and #65 of 2026-01",
+        "I",
+        "continue_final_message and add_generation_prompt are not compatible. Use continue_final_message when you want "
+        "the model to continue the final message, and add_generation_prompt when you want to add a header that will "
+        "prompt it to start a new assistant message instead.",
+        type="BadRequestError",
+        code=400,
+    ),
 )
