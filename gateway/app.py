@@ -48,7 +48,7 @@ from gateway.records import Attempt
 from gateway.reports import Reports
 from gateway.retirement import Retirement
 from gateway.rollbacks import Rollbacks
-from gateway.routing.health import HealthBook
+from gateway.routing.health import STAGGER_S_MAX, HealthBook
 from gateway.service import Service
 from gateway.store.base import Store, StoreAway, StoreUnfit
 from gateway.store.shipper import Shipper
@@ -74,8 +74,6 @@ CHAT_PATH: Final = "/v1/chat/completions"
 PINNED_END: Final = "/chat/completions"
 SHIP_AT_EXIT_S: Final = 5.0
 JOURNAL_FOLDER: Final = "journal"
-STAGGER_S: Final = 0.5
-"""Workers take the probe of an offer that another one opened up to this much apart."""
 
 
 class StartupFailed(Exception):
@@ -119,7 +117,7 @@ class Application:
         )
         self._door = self._open_door()
         exchange = Exchange(self._door, on_headers=self._on_headers, on_skipped=self._metrics.count_skipped)
-        self._book = HealthBook(catalog.routing.breaker, stagger_s=random.random() * STAGGER_S)  # noqa: S311
+        self._book = HealthBook(catalog.routing.breaker, stagger_s=random.random() * STAGGER_S_MAX)  # noqa: S311
         self._service = Service(
             catalog,
             self._meter,

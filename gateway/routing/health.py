@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from gateway.config.catalog import Breaker, Offer, ProviderEntry
 from gateway.routing.account_health import AccountHealth
-from gateway.routing.breaker import Event, State
+from gateway.routing.breaker import State
 from gateway.routing.health_board import AccountPost, BoardClock, OfferPost, Post
 from gateway.routing.offer_health import OfferHealth
 from providers.wire import Headers
@@ -48,6 +48,10 @@ class Seen(NamedTuple):
 
 UNSEEN: Final = Seen()
 """Of an offer that nobody has asked yet."""
+
+
+STAGGER_S_MAX: Final = 0.5
+"""Each worker has its own time up to this, by which it takes a probe later than the worker that opened the breaker."""
 
 
 class HealthBook:
@@ -162,7 +166,7 @@ class HealthBook:
     def answered(self, offer: Offer, now_s: float) -> None:
         """The probe has its answer, or the first content of it. The attempt itself ends with `succeed`, `fail` or
         `abandon`."""
-        self._of(offer).close(now_s, self.clock)
+        self._of(offer).pass_probe(now_s, self.clock)
         self.on_news()
 
     def succeed(
@@ -179,7 +183,7 @@ class HealthBook:
         health = self._end(offer)
         if probe and health.state is not State.CLOSED:
             if blames:
-                health.open(Event.FAILED, now_s, self.breaker, self.clock)
+                health.fail_probe(now_s, self.breaker, self.clock)
             else:
                 health.give_back()
             self.on_news()

@@ -29,6 +29,10 @@ class Standing(NamedTuple):
     """When an open one may be probed."""
     failures: int = 0
     attempts: int = 0
+    probes: int = 1
+    """How many good ones in a row close it."""
+    passed: int = 0
+    """How many of them there were."""
 
 
 class OfferPost(NamedTuple):

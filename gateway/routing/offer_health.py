@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.config.catalog import Breaker
-from gateway.routing.breaker import Event, State, after, trips
+from gateway.routing.breaker import PROBES_AFTER_RELAPSE, Event, State, after, is_relapse, trips, wait_s
 from gateway.routing.exclusion import Exclusion
 from gateway.routing.health_board import ALONE, BoardClock, OfferPost, Standing, company, later
 from gateway.routing.window import Window
@@ -24,7 +24,9 @@ class OfferHealth(Exclusion):
         "_first_content_ms",
         "_measured_s",
         "_opened_by",
+        "_passed",
         "_probe_until_s",
+        "_probes",
         "_ready_ms",
         "_since_ms",
         "_tokens",
@@ -46,6 +48,8 @@ class OfferHealth(Exclusion):
         self._ready_ms = 0
         self._probe_until_s = 0.0
         self._opened_by = (0, 0)  # failures and attempts of all workers
+        self._probes = 1
+        self._passed = 0
         self._window = Window()
         self._measured_s = -MEASURED_S
         self._first_content_ms: float | None = None
@@ -78,16 +82,33 @@ class OfferHealth(Exclusion):
     def give_back(self) -> None:
         self.state = after(self.state, Event.GIVEN_BACK)
 
-    def close(self, now_s: float, clock: BoardClock) -> None:
+    def pass_probe(self, now_s: float, clock: BoardClock) -> None:
         """The probe was answered."""
-        if self.state is not State.CLOSED:
+        if self.state is State.CLOSED:
+            return
+        self._passed += 1
+        if self._passed < self._probes:
+            self.state = after(self.state, Event.PASSED)
+            self.ready_s = now_s
+            self._ready_ms = clock.ms(now_s)
+        else:
             self.state = after(self.state, Event.ANSWERED)
             self._window.clear()
-            self._date(now_s, clock)
+        self._date(now_s, clock)
 
-    def open(self, event: Event, now_s: float, breaker: Breaker, clock: BoardClock) -> None:
+    def fail_probe(self, now_s: float, breaker: Breaker, clock: BoardClock) -> None:
+        self._open(Event.FAILED, now_s, breaker, clock)
+
+    def _trip(self, now_s: float, breaker: Breaker, clock: BoardClock) -> None:
+        # What a closed breaker's last change was is a recovery; 0 where there was none.
+        relapsed = is_relapse((clock.ms(now_s) - self._since_ms) / 1000, breaker) if self._since_ms else False
+        self._probes = PROBES_AFTER_RELAPSE if relapsed else 1
+        self._open(Event.TRIPPED, now_s, breaker, clock)
+
+    def _open(self, event: Event, now_s: float, breaker: Breaker, clock: BoardClock) -> None:
         self.state = after(self.state, event)
-        self.ready_s = now_s + breaker.open_s
+        self._passed = 0
+        self.ready_s = now_s + wait_s(self._probes, breaker)
         self._ready_ms = clock.ms(self.ready_s)
         self._window.clear()
         self._date(now_s, clock)
@@ -104,7 +125,7 @@ class OfferHealth(Exclusion):
         failures, attempts = window.marked + others.failures, window.counted + others.attempts
         if trips(window.marked, window.counted, breaker) or trips(failures, attempts, breaker):
             self._opened_by = (failures, attempts)
-            self.open(Event.TRIPPED, now_s, breaker, clock)
+            self._trip(now_s, breaker, clock)
             return True
         # Where there are more and it is closed still, it is busy and mostly well: that can wait.
         return window.marked <= breaker.failures
@@ -177,7 +198,7 @@ class OfferHealth(Exclusion):
 
     def _standing(self, now_s: float, breaker: Breaker) -> Standing:
         if self.state is not State.CLOSED:
-            return Standing(self._since_ms, True, self._ready_ms, *self._opened_by)
+            return Standing(self._since_ms, True, self._ready_ms, *self._opened_by, self._probes, self._passed)
         self._window.slide(now_s, breaker.window_s)
         return Standing(self._since_ms, False, 0, self._window.marked, self._window.counted)
 
@@ -189,6 +210,7 @@ class OfferHealth(Exclusion):
             self._ready_ms = heard.ready_ms
             self.ready_s = min(ready_s, now_s + breaker.open_s) + stagger_s
             self._opened_by = (heard.failures, heard.attempts)
+            self._probes, self._passed = heard.probes, heard.passed
         else:
             self.state = after(self.state, Event.HEARD_CLOSED)
 

@@ -95,7 +95,7 @@ def test_what_is_down_gets_one_probe_from_all_of_them_and_what_is_back_gets_all(
         replicas.ask(asked)
     probes = replicas.first.requests
     assert asked > 12
-    assert 1 <= probes <= 3
+    assert 1 <= probes <= 4  # after a relapse the wait is two thirds
     told = replicas.gateways[0].http.get(f"{replicas.gateways[0].url}/metrics").text
     assert 'gateway_open_breakers{provider="first",provider_model="chat"} 1.0' in told
 

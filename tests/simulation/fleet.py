@@ -15,7 +15,7 @@ from gateway.ask import Ask
 from gateway.config.catalog import Catalog, Model, Offer, Price, ProviderEntry, Routing
 from gateway.errors import GatewayError
 from gateway.failover import TIMER_S, Walk, begin_first
-from gateway.routing.health import HealthBook
+from gateway.routing.health import STAGGER_S_MAX, HealthBook
 from gateway.routing.health_board import Post
 from gateway.routing.naming import resolve
 from gateway.routing.offerings import Offerings
@@ -29,7 +29,6 @@ from tests.simulation.weather import PROVIDERS, Weather
 
 REPLICAS: Final = 20
 BEAT_S: Final = 1.0
-STAGGER_S: Final = 5.0
 NEWS_S: Final = 0.02
 """How long news is on its way to the other replicas."""
 WINDOW_S: Final = 10
@@ -76,7 +75,7 @@ class Replica:
 
     def __init__(self, fleet: Fleet, number: int) -> None:
         table = fleet.catalog
-        self.book = HealthBook(table.routing.breaker, stagger_s=fleet.dice.random() * STAGGER_S)
+        self.book = HealthBook(table.routing.breaker, stagger_s=fleet.dice.random() * STAGGER_S_MAX)
         self.book.on_news = self._tell
         self._fleet = fleet
         self._number = number

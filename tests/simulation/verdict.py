@@ -3,8 +3,8 @@
 The oracle has the same cap on attempts and knows what each provider would answer: it sees an error only where all of
 them would fail. The leader of a window is the provider whom more than half of its requests asked first. A fleet that
 follows the weather changes its leader when the weather changes, within the time that a breaker stays open. What it does
-more often than that is sway: a provider that fails about as often as not may be left and come back to once a minute.
-More is oscillation; what a breaker can do at worst is three times as much.
+more often than that is sway. Once in two minutes it may leave a provider that fails about as often as not and come
+back, or the other way round; whoever does it twice oscillates.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.simulation.weather import PROVIDERS, Sky, Weather
 
 ATTEMPTS_PER_REQUEST_MAX: Final = 1.2
 ERRORS_ABOVE_ORACLE_MAX: Final = 0.005
-SWAY_MAX: Final = 4
+SWAY_MAX: Final = 2
 SWAY_S: Final = 120
 NOBODY: Final = ""
 

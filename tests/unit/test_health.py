@@ -90,6 +90,45 @@ def test_a_good_probe_closes_and_forgets_a_bad_one_opens_again() -> None:
     assert state(book, 32) == "closed"
 
 
+def test_what_opens_again_soon_takes_several_good_probes_in_a_row() -> None:
+    book = book_of("xxxxx")
+    attempt(book, ".", 15)
+    for _ in range(5):
+        attempt(book, "x", 20)
+    assert not book.look(A, 29.9).ready
+    for outcome, now_s in (("....x", 30), ("x", 40), ("....", 50)):
+        for one in outcome:
+            assert book.look(A, now_s).ready, "one at a time, each as soon as the one before was good"
+            attempt(book, one, now_s)
+            assert state(book, now_s) != "closed"
+    attempt(book, ".", 51)
+    assert state(book, 51) == "closed"
+
+
+def test_what_is_well_again_is_back_as_soon_after_a_relapse() -> None:
+    """It begins to be well right after a probe has failed."""
+    for relapse in ("", "xxxxx"):
+        book = book_of("xxxxx")
+        attempt(book, "." if relapse else "x", 15)
+        for one in relapse:
+            attempt(book, one, 15)
+        now_s = 15.0
+        while state(book, now_s) != "closed":
+            now_s += 0.5
+            if book.look(A, now_s).ready:
+                attempt(book, ".", now_s)
+        assert now_s <= 15 + OPENS.open_s
+
+
+def test_a_relapse_is_forgotten_after_a_while() -> None:
+    book = book_of("xxxxx")
+    attempt(book, ".", 15)
+    for _ in range(5):
+        attempt(book, "x", 15 + 8 * OPENS.open_s)
+    attempt(book, ".", 15 + 9 * OPENS.open_s)
+    assert state(book, 15 + 9 * OPENS.open_s) == "closed"
+
+
 def test_a_probe_closes_with_its_first_content_and_not_with_its_end() -> None:
     book = book_of("xxxxx")
     assert book.begin(A, 16)

@@ -70,6 +70,25 @@ def test_failures_of_all_workers_count_together() -> None:
     assert set(fleet.states(5)) == {"open"}
 
 
+def test_good_probes_of_all_workers_count_together_and_one_is_under_way_at_a_time() -> None:
+    fleet = Fleet(3, stagger_s=0.2)
+    for i in range(5):
+        fleet.attempt(i % 3, "x", 0)
+        fleet.exchange(0)
+    fleet.attempt(0, ".", 15)
+    fleet.exchange(15)
+    for i in range(5):
+        fleet.attempt(i % 3, "x", 20)
+        fleet.exchange(20)
+    now_s = 30.0
+    for i in range(5):
+        now_s += 0.5
+        assert set(fleet.states(now_s)) == {"half_open"}
+        fleet.attempt(i % 3, ".", now_s)
+        fleet.exchange(now_s)
+    assert set(fleet.states(now_s)) == {"closed"}
+
+
 def test_a_host_that_alone_sees_failures_takes_the_provider_from_nobody() -> None:
     fleet = Fleet(3)
     for _ in range(20):
