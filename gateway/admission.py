@@ -348,9 +348,12 @@ def limit_headers(principal: Principal, scopes: Sequence[Scope], answer: Admissi
         remaining_budget = answer.remaining.get(scope.id, {}).get("budget_nano_usd")
         if budget is None or remaining_budget is None or not budget.warn_at:
             continue
-        percent = 100 * (budget.nano_usd - remaining_budget) // max(budget.nano_usd, 1)
+        whose = _whose(principal, scope.id)
+        if budget.nano_usd == 0:
+            headers["x-gateway-budget-warning"] = f"the {budget.period} budget of {whose} is 0 USD"
+            continue
+        percent = 100 * (budget.nano_usd - remaining_budget) // budget.nano_usd
         if percent >= min(budget.warn_at):
-            whose = _whose(principal, scope.id)
             headers["x-gateway-budget-warning"] = f"{percent}% of the {budget.period} budget of {whose} is used"
     return headers
 

@@ -99,6 +99,12 @@ def test_the_warning_comes_with_the_lowest_threshold(budget: int, spent: int, wa
     assert (warning is not None) is any(spent * 100 >= budget * percent for percent in warn_at)
 
 
+def test_a_budget_of_nothing_has_no_percentage() -> None:
+    who = limited(budget=Budget(0, enforce="soft", warn_at=(80,)))
+    headers = limit_headers(who, scopes_of(who, DAY, "UTC"), Admission("r", 0, {"team": {"budget_nano_usd": -7}}))
+    assert headers["x-gateway-budget-warning"] == "the month budget of team 'search' is 0 USD"
+
+
 @pytest.mark.parametrize(
     ("team_left", "key_left", "told"),
     [
