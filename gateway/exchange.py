@@ -25,6 +25,10 @@ FRAMING_S: Final = 0.25
 AFTER_FINISH_S: Final = 2.0
 """A stream that gave its finish_reason gets this long for its usage and its end."""
 
+CLOCK_S: Final = 0.005
+"""A timer of the event loop may be early by a few milliseconds."""
+DEADLINE_CAME: Final = "the request's deadline came before the end of its answer"
+
 OnHead = Callable[[int], None]
 """Told the status of an answer as soon as it is there, unless the whole answer is there with it."""
 OnHeaders = Callable[[Offer, Headers], None]
@@ -68,6 +72,7 @@ class LiveStream:
 
     __slots__ = (
         "_between_s",
+        "_by_request",
         "_content_due_s",
         "_deadline_s",
         "_on_skipped",
@@ -87,10 +92,13 @@ class LiveStream:
         reader: StreamReader,
         response: UpstreamResponse,
         dropped: tuple[str, ...],
+        started_s: float,
         deadline_s: float,
-        first_due_s: float,
         on_skipped: OnSkipped,
     ) -> None:
+        """`deadline_s` is the request's; what the provider may take ends it, too."""
+        timeouts = offer.provider.timeouts
+        end_s = started_s + timeouts.total_s
         self.offer = offer
         self.reader = reader
         self.dropped = dropped
@@ -99,9 +107,10 @@ class LiveStream:
         self.started_s = time.monotonic()
         self.ended = False
         self._response = response
-        self._deadline_s = deadline_s
-        self._content_due_s = first_due_s
-        self._between_s = offer.provider.timeouts.between_tokens_s
+        self._by_request = deadline_s < end_s
+        self._deadline_s = min(deadline_s, end_s)
+        self._content_due_s = started_s + timeouts.first_token_s
+        self._between_s = timeouts.between_tokens_s
         self._on_skipped = on_skipped
 
     async def read(self) -> list[Delta]:
@@ -112,7 +121,7 @@ class LiveStream:
         """
         reader = self.reader
         if reader.failure is not None:
-            raise reader.hand_over_failure()
+            raise _safe(reader.hand_over_failure(), self.offer)
         response = self._response
         try:
             data = response.take_now()
@@ -126,14 +135,14 @@ class LiveStream:
                 # It said that it had finished; what is missing is only the way it says goodbye.
                 self.ended = True
                 return reader.finish()
-            raise _broken_off(error) from error
+            raise self._broken_off(error) from error
         if not data:
             self.ended = True
             return reader.finish()
         deltas = reader.feed(data)
         if reader.failure is not None:
             if not deltas:
-                raise reader.hand_over_failure()
+                raise _safe(reader.hand_over_failure(), self.offer)
             return deltas
         if reader.done:
             self.ended = True
@@ -145,10 +154,25 @@ class LiveStream:
                 if delta.has_content:
                     now_s = time.monotonic()
                     if now_s >= self._deadline_s:
-                        raise ProviderFailure(FailureKind.TIMEOUT, "the answer did not end in time", status=200)
+                        raise self._out_of_time()
                     self._content_due_s = now_s + self._between_s
                     break
         return deltas
+
+    def _broken_off(self, error: ProviderFailure | UpstreamFault) -> ProviderFailure:
+        """What a fault in the body of a stream means. Made here, since a frame that raises what it holds is a cycle."""
+        failure = failure_of(error)
+        if failure.kind is FailureKind.TIMEOUT and self._deadline_s <= self._content_due_s:
+            return self._out_of_time()
+        failure.status = 200
+        failure.text_chars = 0
+        return failure
+
+    def _out_of_time(self) -> ProviderFailure:
+        """The time of the request, or of the attempt, is over."""
+        if self._by_request:
+            return ProviderFailure(FailureKind.DEADLINE, DEADLINE_CAME, status=200)
+        return ProviderFailure(FailureKind.TIMEOUT, "the answer did not end in time", status=200)
 
     async def finish_connection(self) -> None:
         """After the end: takes the last bytes of the framing, so that the connection can be used again."""
@@ -189,21 +213,26 @@ class Exchange:
         timeouts = offer.provider.timeouts
         adapter = offer.provider.adapter
         call = adapter.build_call(request, offer.target)
-        due_s = min(deadline_s, time.monotonic() + timeouts.total_s)
-        response = await self._door.post(call, attempt_id, timeouts, due_s)
-        self._on_headers(offer, response.headers)
+        end_s = time.monotonic() + timeouts.total_s
+        due_s = min(deadline_s, end_s)
         try:
-            if not response.complete:
-                on_head(response.status)
-            if response.status != 200:
-                raise await _failure(offer, response)
+            response = await self._door.post(call, attempt_id, timeouts, due_s)
+            self._on_headers(offer, response.headers)
             try:
-                reply = await _whole_reply(adapter, request, response, due_s, timeouts.between_tokens_s)
-            except ProviderFailure as failure:
-                failure.status = failure.status or 200
-                raise
-        finally:
-            response.close()
+                if not response.complete:
+                    on_head(response.status)
+                if response.status != 200:
+                    raise await _failure(offer, response)
+                try:
+                    reply = await _whole_reply(adapter, request, response, due_s, timeouts.between_tokens_s)
+                except ProviderFailure as failure:
+                    failure.status = failure.status or 200
+                    raise
+            finally:
+                response.close()
+        except ProviderFailure as failure:
+            _excuse(_safe(failure, offer), deadline_s, end_s)
+            raise
         return Answer(offer, reply, named(call.dropped) if call.dropped else ())
 
     async def open_stream(
@@ -214,14 +243,16 @@ class Exchange:
         adapter = offer.provider.adapter
         call = adapter.build_call(request, offer.target)
         started_s = time.monotonic()
-        deadline_s = min(deadline_s, started_s + timeouts.total_s)
-        first_due_s = min(deadline_s, started_s + timeouts.first_token_s)
-        response = await self._door.post(call, attempt_id, timeouts, first_due_s)
+        own_due_s = started_s + min(timeouts.total_s, timeouts.first_token_s)
+        try:
+            response = await self._door.post(call, attempt_id, timeouts, min(deadline_s, own_due_s))
+        except ProviderFailure as failure:
+            _excuse(failure, deadline_s, own_due_s)
+            raise
         self._on_headers(offer, response.headers)
         dropped = named(call.dropped) if call.dropped else ()
-        live = LiveStream(
-            offer, adapter.open_stream(request), response, dropped, deadline_s, first_due_s, self._on_skipped
-        )
+        reader = adapter.open_stream(request)
+        live = LiveStream(offer, reader, response, dropped, started_s, deadline_s, self._on_skipped)
         try:
             on_head(response.status)
             if response.status != 200:
@@ -240,7 +271,7 @@ class Exchange:
             live.started_s = started_s
             live.first_content_ms = (time.monotonic() - started_s) * 1000
         except ProviderFailure as failure:
-            failure.status = failure.status or 200
+            failure.status = _safe(failure, offer).status or 200
             live.close()
             raise
         except BaseException:
@@ -249,12 +280,17 @@ class Exchange:
         return live
 
 
-def _broken_off(error: ProviderFailure | UpstreamFault) -> ProviderFailure:
-    """What a fault in the body of a stream means. Made here, since a frame that raises what it holds is a cycle."""
-    failure = failure_of(error)
-    failure.status = 200
-    failure.text_chars = 0
+def _safe(failure: ProviderFailure, offer: Offer) -> ProviderFailure:
+    """The same; adapters take out what looks like a key, and here goes the one that we know."""
+    failure.message = offer.provider.without_key(failure.message)
     return failure
+
+
+def _excuse(failure: ProviderFailure, deadline_s: float, own_due_s: float) -> None:
+    """Where the request's deadline came before the provider's time was over, that is all a silence says."""
+    is_silence = failure.kind is FailureKind.TIMEOUT and failure.status in (None, 200)
+    if is_silence and deadline_s < own_due_s and time.monotonic() >= deadline_s - CLOCK_S:
+        failure.kind, failure.message = FailureKind.DEADLINE, DEADLINE_CAME
 
 
 async def _whole_reply(
@@ -324,6 +360,9 @@ async def _failure(offer: Offer, response: UpstreamResponse) -> ProviderFailure:
     except ProviderFailure:
         parts = []  # the status says enough
     body = b"".join(parts)[:ERROR_BODY_BYTES_MAX]
+    key = offer.provider.api_key
+    if key:
+        body = body.replace(key.encode(), b"[secret]")
     failure = offer.provider.adapter.parse_failure(response.status, response.headers, body)
     failure.status = response.status
     return failure

@@ -20,7 +20,7 @@ from gateway.records import Attempt
 from gateway.routing.candidate import Candidate
 from gateway.routing.health import HealthBook
 from gateway.routing.plan import Plan
-from gateway.routing.policy import POLICY, Bar, Move, Rule, shown_to_caller
+from gateway.routing.policy import POLICY, TIMED_OUT, Bar, Move, Rule, shown_to_caller
 from gateway.routing.retry_budget import RetryBudget
 from providers.wire import FailureKind, ProviderFailure
 
@@ -271,13 +271,14 @@ class Walk:
         last = self.attempts[-1]
         if overflowed and failure.kind is FailureKind.CONTEXT_OVERFLOW:
             return shown_to_caller(failure, last.provider)
-        listed = [{"provider": a.provider, "status": a.status, "reason": a.reason or a.failure} for a in self.attempts]
         told = "; ".join(f"{a.provider}: {a.reason or a.failure}" for a in self.attempts)
-        kind = UpstreamTimeout if failure.kind is FailureKind.TIMEOUT else AllProvidersFailed
+        kind = UpstreamTimeout if failure.kind in TIMED_OUT else AllProvidersFailed
         waits = [a.retry_after_s for a in self.attempts if a.retry_after_s is not None]
+        if self.plan.silence_s is not None:
+            waits.append(self.plan.silence_s)  # of one that was not even asked
         return kind(
             f"Every provider that was asked for {self.plan.hub_model} failed ({told}).",
-            listed,
+            listed(self.attempts),
             retry_after_s=min(waits) if waits else None,
         )
 
@@ -296,6 +297,11 @@ def _wait(state: RetryCallState) -> float:
     if isinstance(failure, ProviderFailure) and failure.retry_after_s is not None:
         return failure.retry_after_s + TIMER_S
     return _BACKOFF(state)
+
+
+def listed(attempts: Sequence[Attempt]) -> list[dict[str, object]]:
+    """Each try with its provider, status and reason, as an error tells it."""
+    return [{"provider": one.provider, "status": one.status, "reason": one.reason or one.failure} for one in attempts]
 
 
 def attempts_header(attempts: list[Attempt]) -> str:

@@ -24,7 +24,7 @@ from gateway.journal.entries import Head, Intent, Part, Refused, Sent
 from gateway.journal.writer import JournalFailed, JournalWriter
 from gateway.opening import Opening
 from gateway.outcomes import CLIENT_GONE, Outcome, answered, closed_entry, gave_up
-from gateway.periods import Hour, Periods
+from gateway.periods import Periods
 from gateway.routing.pricing import Estimator, is_plausible, price_taken
 from gateway.scopes import budgets_taken, scopes_of
 from gateway.store.base import Store
@@ -88,20 +88,28 @@ class Meter:
         if self._unwritten:
             self._write_unwritten()
         timezone = opening.principal.billed.timezone or self.timezone
-        bill = self._bill(opening, timezone)
+        bill = Bill(self, opening, self._intent(opening, timezone))
         if opening.principal.is_limited:
             await bill.reserve(timezone)
         return bill
 
     def refuse(self, opening: Opening, error: GatewayError) -> None:
-        """A request of which nobody could be asked: nothing is held or charged, but why it is can be read."""
-        self._bill(opening, opening.principal.billed.timezone or self.timezone).refuse(error)
+        """A request of which nobody can be asked: nothing is held or charged, but why it is can be read."""
+        intent = self._intent(opening, opening.principal.billed.timezone or self.timezone)
+        self.note(intent, Refused(opening.inference_id, error.status, error.code))
 
-    def _bill(self, opening: Opening, timezone: str) -> Bill:
+    def note(self, *entries: Intent | Refused | Head | Part) -> None:
+        """Notes make a later estimate better, or tell a story; a request does not fail for want of one."""
+        try:
+            # Not with the room that is kept for closes, which no disk may be too full for.
+            self.journal.append(*entries, opening=True)
+        except JournalFailed:
+            self.journal_failures += 1
+
+    def _intent(self, opening: Opening, timezone: str) -> Intent:
         now_ms = self.now_ms()
-        hour = self._periods.hour(now_ms, timezone)
         prompt_tokens = self.estimator.prompt_tokens(opening.hub_model, opening.prompt_bytes)
-        return Bill(self, opening, now_ms, hour, prompt_tokens)
+        return opening.intent(now_ms, self._periods.hour(now_ms, timezone), prompt_tokens)
 
 
 class Bill:
@@ -128,28 +136,11 @@ class Bill:
         "inference_id",
     )
 
-    def __init__(self, meter: Meter, opening: Opening, now_ms: int, hour: Hour, prompt_tokens: int) -> None:
+    def __init__(self, meter: Meter, opening: Opening, intent: Intent) -> None:
         self.inference_id = opening.inference_id
         self._meter = meter
         self._opening = opening
-        self._intent = Intent(
-            opening.inference_id,
-            now_ms,
-            hour.day,
-            hour.start_ms,
-            hour.day_start_ms,
-            opening.principal.billed.id,
-            opening.principal.key.id,
-            opening.hub_model,
-            opening.request_id,
-            prompt_tokens,
-            now_ms + int(opening.deadline_s * 1000),
-            stream=opening.stream,
-            generation=opening.generation,
-            tags=opening.tags,
-            decision=msgspec.Raw(opening.decision),
-            route=opening.route,
-        )
+        self._intent = intent
         self._intent_written = False
         self._counted = False
         self._before = 0  # tokens of the text that the attempt under way goes on from
@@ -248,7 +239,7 @@ class Bill:
         sent = self._current()
         self._status, self._upstream_id = status, upstream_id
         self._part_at_s = time.monotonic()
-        self._note(Head(self.inference_id, sent.number, status, upstream_id))
+        self._meter.note(Head(self.inference_id, sent.number, status, upstream_id))
 
     def part(self, text_chars: int) -> None:
         """How much text the stream has given so far. Written with the first of it, which is when the answer becomes the
@@ -259,7 +250,7 @@ class Bill:
         sent = self._current()
         self._part_chars, self._part_at_s = text_chars, time.monotonic()
         tokens = self._meter.estimator.completion_tokens(self._intent.hub_model, text_chars)
-        self._note(Part(self.inference_id, sent.number, tokens))
+        self._meter.note(Part(self.inference_id, sent.number, tokens))
 
     def _is_part_due(self) -> bool:
         return time.monotonic() - self._part_at_s >= PART_S
@@ -411,18 +402,6 @@ class Bill:
         if not self._counted:
             self._counted = True
             self._meter.journal.requests_open += 1
-
-    def _note(self, *entries: Intent | Refused | Head | Part) -> None:
-        """Notes make a later estimate better, or tell a story; a request does not fail for want of one."""
-        try:
-            # Not with the room that is kept for closes, which no disk may be too full for.
-            self._meter.journal.append(*entries, opening=True)
-        except JournalFailed:
-            self._meter.journal_failures += 1
-
-    def refuse(self, error: GatewayError) -> None:
-        """Instead of opening it: nobody can be asked."""
-        self._note(self._intent, Refused(self.inference_id, error.status, error.code))
 
     def _refused(self, error: BaseException, *, unknown: bool) -> None:
         """Nothing was admitted; or, where the store's answer is `unknown`, a hold may exist and must be ended."""

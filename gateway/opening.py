@@ -1,10 +1,14 @@
-"""What is known of a request when its bill is opened."""
+"""What is known of a request when its bill is opened, and how the journal writes it down."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from gateway.config.catalog import Offer
+from gateway.journal.entries import Intent
+from gateway.periods import Hour
 from gateway.tenants import Principal
 from providers.wire import Value
 
@@ -30,3 +34,24 @@ class Opening(Value, frozen=True):
     generation: str
     decision: bytes
     route: str = ""
+
+    def intent(self, now_ms: int, hour: Hour, prompt_tokens: int) -> Intent:
+        """By the store's clock; `prompt_tokens` is our estimate."""
+        return Intent(
+            self.inference_id,
+            now_ms,
+            hour.day,
+            hour.start_ms,
+            hour.day_start_ms,
+            self.principal.billed.id,
+            self.principal.key.id,
+            self.hub_model,
+            self.request_id,
+            prompt_tokens,
+            now_ms + int(self.deadline_s * 1000),
+            stream=self.stream,
+            generation=self.generation,
+            tags=self.tags,
+            decision=msgspec.Raw(self.decision),
+            route=self.route,
+        )

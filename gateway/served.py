@@ -15,7 +15,8 @@ from gateway.outcomes import CLIENT_GONE
 from gateway.records import Attempt
 from gateway.routing.health import HealthBook
 from gateway.routing.plan import Plan
-from providers.wire import Reply, Usage
+from gateway.routing.policy import POLICY
+from providers.wire import FailureKind, ProviderFailure, Reply, Usage, replace
 
 
 class Served:
@@ -77,6 +78,11 @@ class Streamed(Served):
         if not self.settled:
             self._settle(text_chars, broken)
 
+    def broke(self, failure: ProviderFailure) -> None:
+        """The attempt that was answering broke off: so it is told from now on."""
+        place = max(i for i, one in enumerate(self.attempts) if one.failure is None)
+        self.attempts[place] = replace(self.attempts[place], failure=failure.kind.value, reason=failure.message)
+
     @property
     def left_s(self) -> float:
         """How much longer it may take: its provider's time or, where others may go on, the request's."""
@@ -131,7 +137,7 @@ class Streamed(Served):
         if broken == CLIENT_GONE:
             self._book.abandon(self.offer)
         elif broken is not None:
-            self._book.fail(self.offer, now_s, blames=True)
+            self._book.fail(self.offer, now_s, blames=POLICY[FailureKind(broken)].blames)
         else:
             live = self.live
             self._book.succeed(

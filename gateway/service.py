@@ -29,13 +29,13 @@ from gateway.routing.health import HealthBook
 from gateway.routing.naming import resolve
 from gateway.routing.offerings import Offerings
 from gateway.routing.plan import Plan, make_plan, refusal
+from gateway.routing.policy import TIMED_OUT
 from gateway.routing.retry_budget import RetryBudget
 from gateway.served import Completed, Streamed, book_left
 from gateway.tenants import Principal
 from gateway.whole import KeptBack
 from providers.wire import (
     ChatRequest,
-    FailureKind,
     ProviderFailure,
     Reply,
     Usage,
@@ -242,7 +242,7 @@ class Service:
                 failure,
                 # A 200 that holds an error, or nothing, is billed by nobody; one that fell silent was at work.
                 answered_200=attempt.status == 200
-                and (failure.usage is not None or failure.text_chars > 0 or failure.kind is FailureKind.TIMEOUT),
+                and (failure.usage is not None or failure.text_chars > 0 or failure.kind in TIMED_OUT),
                 text_chars=failure.text_chars,
                 duration_ms=attempt.duration_ms,
             )

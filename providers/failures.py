@@ -16,6 +16,7 @@ from providers.views import decode_object
 from providers.wire import FailureKind, Headers, JsonObject, ProviderFailure
 
 MESSAGE_CHARS_MAX: Final = 500
+REDIRECTED: Final = "a redirect, which is not followed"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +150,7 @@ def read_failure(rules: FailureRules, status: int, headers: Headers, body: bytes
             model_only = True  # hf-inference's `estimated_time` until one model is loaded
     return ProviderFailure(
         kind_of_error(rules, status, error),
-        clean_message(error.text, status),
+        REDIRECTED if 300 <= status < 400 else clean_message(error.text, status),
         status=status,
         code=error.code or error.kind,
         retry_after_s=retry_after_s,

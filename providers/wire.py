@@ -145,6 +145,8 @@ class FailureKind(Enum):
     NOT_FOUND = "not_found"
     CONFLICT = "conflict"
     TIMEOUT = "timeout"
+    DEADLINE = "deadline"
+    """Our own deadline of the request came first: it says nothing of the provider."""
     RATE_LIMITED = "rate_limited"
     OVERLOADED = "overloaded"
     SERVER_ERROR = "server_error"

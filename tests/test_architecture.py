@@ -47,7 +47,7 @@ LIBRARIES: Final[Mapping[str, tuple[str, ...]]] = {
         "providers.wire", "providers.views", "gateway.journal.entries", "gateway.store.documents",
         "gateway.store.redis.ledger", "gateway.store.sqlite",
         # And values that are made for every attempt, where a frozen dataclass costs too much.
-        "gateway.records", "gateway.outcomes", "gateway.metering",
+        "gateway.records", "gateway.outcomes", "gateway.metering", "gateway.opening",
         "gateway.routing.situation", "gateway.routing.offerings", "gateway.routing.decision",
         # And what workers tell each other of providers.
         "gateway.health_beat",

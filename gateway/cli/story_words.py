@@ -143,7 +143,10 @@ def _facts(candidate: Json, policy: str) -> Iterator[str]:
         yield f"weight {candidate['weight']}"
     price, first_ms, speed = candidate["price"], candidate["first_content_ms"], candidate["tokens_per_s"]
     yield price_words(price)
-    yield "nothing seen of its speed yet" if first_ms is None else f"first content after {first_ms:.0f} ms"
+    if first_ms is not None:
+        yield f"first content after {first_ms:.0f} ms"
+    elif speed is None:
+        yield "nothing seen of its speed yet"
     if speed is not None:
         yield f"{speed:.0f} tokens/s"
     yield f"{candidate['in_flight']} under way"

@@ -65,6 +65,11 @@ class ProviderEntry:
         digest = blake2b(f"{self.base_url}\0{self.api_key or ''}".encode(), digest_size=8)
         object.__setattr__(self, "account", digest.hexdigest())
 
+    def without_key(self, text: str) -> str:
+        """What the provider said, without our key, should it have repeated it."""
+        key = self.api_key
+        return text.replace(key, "[secret]") if key and key in text else text
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:

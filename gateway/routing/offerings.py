@@ -95,7 +95,7 @@ def _lacking(offer: Offer, needs: frozenset[Feature], *, pinned: bool) -> str | 
     for feature in sorted(needs, key=lambda feature: feature.name):
         said = _TABLE_SAYS.get(feature)
         if said is not None and getattr(supports, said) is False and not pinned:
-            return f"the model has no {feature.value} there"
+            return f"the model does not support {feature.value} there"
         if feature in refuses:
             return f"{feature.value}: {refuses[feature]}"
         # The generic adapter cannot know what server is behind it: there the table's row decides.

@@ -45,6 +45,9 @@ class Rule:
     bars: Bar | None = None
 
 
+TIMED_OUT: Final = frozenset({FailureKind.TIMEOUT, FailureKind.DEADLINE})
+"""Kinds of which a caller hears that it took too long; the provider may have been at work."""
+
 POLICY: Final[Mapping[FailureKind, Rule]] = {
     FailureKind.BAD_REQUEST: Rule(Move.STOP, blames=False),
     FailureKind.CONTENT_FILTER: Rule(Move.STOP, blames=False),
@@ -61,6 +64,7 @@ POLICY: Final[Mapping[FailureKind, Rule]] = {
     FailureKind.CONFLICT: Rule(Move.NEXT),
     # A provider that was silent is never asked twice.
     FailureKind.TIMEOUT: Rule(Move.NEXT),
+    FailureKind.DEADLINE: Rule(Move.NEXT, blames=False),
     FailureKind.RATE_LIMITED: Rule(Move.NEXT, same_offer=True, blames=False, cools=True),
     FailureKind.OVERLOADED: Rule(Move.NEXT, same_offer=True, cools=True),
     FailureKind.SERVER_ERROR: Rule(Move.NEXT, same_offer=True),

@@ -167,9 +167,8 @@ class _Exchange:
         except (ClientGone, Disconnected):
             self._status = CLIENT_CLOSED
         except asyncio.CancelledError:
-            # Nobody but a shutdown whose patience is over cancels what it did not begin.
+            # Nobody but a shutdown whose patience is over cancels what it did not begin: that ends it, in order.
             await self._tell(ShuttingDown("The gateway is shutting down; ask again.", retry_after_s=1.0))
-            raise
         except Exception as error:  # the one place where an unforeseen fault becomes an answer
             endpoint._log.error(
                 "unforeseen", inference_id=self._id, fault=f"{type(error).__name__}: {error}", where=_where(error)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from gateway.errors import AllProvidersFailed, GatewayError
+from gateway.failover import listed
 from gateway.metrics import Metrics
+from gateway.routing.policy import TIMED_OUT
 from gateway.served import Streamed
 from gateway.web.request import Direct, Send
 from gateway.web.responses import DONE
-from providers.wire import Delta, FailureKind, ProviderFailure
+from providers.wire import Delta, ProviderFailure
 
 
 async def relay(
@@ -32,6 +34,7 @@ async def relay(
             try:
                 deltas = await live.read()
             except ProviderFailure as failure:
+                streamed.broke(failure)
                 provider, broken = streamed.offer.provider.name, failure.kind.value
                 on = await streamed.go_on(broken)
                 metrics.count_broken(provider, broken, continued=on is not None)
@@ -71,9 +74,6 @@ def _events(deltas: list[Delta], *, wants_usage: bool) -> tuple[bytes, int]:
 def _broken(streamed: Streamed, failure: ProviderFailure) -> GatewayError:
     """The last event of a stream that broke after content had gone out."""
     name = streamed.offer.provider.name
-    error = AllProvidersFailed(
-        f"{name}: the answer broke off: {failure.message}.",
-        [{"provider": name, "status": 200, "reason": failure.message}],
-    )
-    error.code = "timeout" if failure.kind is FailureKind.TIMEOUT else "stream_broken"
+    error = AllProvidersFailed(f"{name}: the answer broke off: {failure.message}.", listed(streamed.attempts))
+    error.code = "timeout" if failure.kind in TIMED_OUT else "stream_broken"
     return error

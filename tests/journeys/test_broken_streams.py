@@ -119,6 +119,18 @@ def test_after_it_one_error_event_ends_the_stream(town: Town, fault: str) -> Non
     assert (told["failed"], told["estimated"], told["completion_tokens"]) == (True, True, entry.completion_tokens)
 
 
+def test_the_error_names_every_attempt(town: Town) -> None:
+    town.first.next("503")
+    town.second.next("cut-after-3-chunks")
+
+    heard = listen(town.gateway)
+
+    assert heard.error is not None
+    told = [(one["provider"], one["status"]) for one in heard.error["attempts"]]
+    assert told == [("first", 503), ("second", 200)]
+    assert all(one["reason"] for one in heard.error["attempts"])
+
+
 def test_an_operator_sees_it_where_the_status_says_200(town: Town) -> None:
     counter = 'gateway_streams_broken_total{next="error",outcome="truncated",provider="first"}'
     before = town.gateway.metric(counter)

@@ -1,4 +1,5 @@
-"""The deadline ends a request whatever holds it up: a provider that drips, or a caller that does not read."""
+"""The deadline ends a request whatever holds it up: a provider that drips, or a caller that does not read. It is ours:
+whoever had too little of it left is not to blame."""
 
 from __future__ import annotations
 
@@ -6,10 +7,12 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
+from gateway.exchange import DEADLINE_CAME
 from tests.journeys.caller import ask, listen
 from tests.journeys.fault_provider import FaultProvider
 from tests.journeys.gateway_process import GatewayProcess, running, table_of, until
@@ -68,3 +71,31 @@ def test_a_good_stream_is_no_499_however_late_its_framing_ends(
     assert heard.is_done
     line = until(lambda: next((x for x in gateway.log_lines() if x.get("id") == heard.inference_id), None), "its line")
     assert line["status"] == 200
+
+
+def test_who_had_too_little_time_left_is_not_blamed_for_it(tmp_path: Path) -> None:
+    breaker = {"failures": 3, "percent": 50, "window": 30, "open": 15}
+    with FaultProvider() as silent, FaultProvider() as slow:
+        table = table_of(
+            {"silent": silent.base_url, "slow": slow.base_url},
+            routing={"deadline": 1, "breaker": breaker},
+            timeouts={"firstToken": 0.8},
+        )
+        with running(tmp_path, table) as gateway:
+            silent.next(*["hang"] * 3)
+            slow.next(*["slow-ttft-500ms"] * 6)
+            for _ in range(3):
+                answer = ask(gateway, stream=True)
+                assert answer.status_code == 504
+                assert answer.headers["x-gateway-attempts"] == "silent:timeout,slow:deadline"
+                assert answer.json()["error"]["attempts"][1]["reason"] == DEADLINE_CAME
+            # The silent one is out by now; the slow one is asked at once, and answers in its time.
+            assert ask(gateway, stream=True).headers["x-gateway-attempts"] == "slow:200"
+            # So it is with an answer that is not streamed, and with a stream that has begun.
+            assert ask(gateway).status_code == 200
+            slow.reset()
+            slow.next("gap-300ms")
+            heard = listen(gateway, max_tokens=50)
+            assert heard.error is not None
+            assert (heard.error["code"], heard.error["attempts"][0]["reason"]) == ("timeout", DEADLINE_CAME)
+            assert gateway.story(heard.inference_id)[-1].failure == "deadline"

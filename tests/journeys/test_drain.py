@@ -100,6 +100,7 @@ def test_two_hundred_streams_end_or_are_told(tmp_path: Path, workers: int) -> No
             assert len(lines) == STREAMS
             assert Counter(line["estimated"] for line in lines) == {False: STREAMS // 2, True: STREAMS // 2}
             assert "Traceback" not in gateway.log()
+            assert "Exception in ASGI" not in gateway.log()
 
 
 def test_what_still_arrives_is_served_and_the_connection_closed(tmp_path: Path) -> None:

@@ -90,7 +90,7 @@ def test_what_would_be_refused_is_exit_3_with_an_example(plan: Plan) -> None:
     code, told, _ = plan(table("second", supports={"tools": False}))
     assert code == 3
     assert "1 would be refused (16.7%)" in told
-    assert "second: the model has no tools there" in told
+    assert "second: the model does not support tools there" in told
     assert plan(table("first", "second", supports={"tools": False}), "--team", "ads")[0] == 0
 
 

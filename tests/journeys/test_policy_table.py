@@ -379,6 +379,7 @@ def test_the_soonest_of_all_who_named_a_time_is_told(street: Street) -> None:
 
 def test_every_kind_of_failure_has_a_row() -> None:
     elsewhere = {FailureKind.CONNECT, FailureKind.BAD_REQUEST, FailureKind.CONTENT_FILTER, FailureKind.CONTEXT_OVERFLOW}
+    elsewhere.add(FailureKind.DEADLINE)  # tests/journeys/test_deadlines.py
     own_key = {FailureKind(failure) for failure in OWN_KEY.values()}
     rows = {FailureKind(row.failure) for row, _ in GO_ON}
     assert rows | elsewhere | own_key == set(POLICY) == set(FailureKind)

@@ -38,3 +38,8 @@ def test_a_long_wait_silences_the_account_for_everybody(town: Town) -> None:
     assert alone.status_code == 502
     assert alone.json()["error"]["code"] == "no_provider_available"
     assert 1 <= int(alone.headers["retry-after"]) <= 5
+
+    town.second.next("500", "500")
+    failed = ask(town.gateway, provider={"only": ["first", "second"]})
+    assert failed.headers["x-gateway-attempts"] == "second:500,second:500"
+    assert 1 <= int(failed.headers["retry-after"]) <= 5, "the time of the one that was not even asked"

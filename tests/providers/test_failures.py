@@ -74,7 +74,9 @@ def test_any_message_is_short_and_of_one_line(said: str) -> None:
     ],
 )  # fmt: skip
 def test_a_status_says_what_it_says_everywhere(status: int, kind: str) -> None:
-    assert read_failure(RULES, status, [], b"").kind.value == kind
+    failure = read_failure(RULES, status, [], b"")
+    assert failure.kind.value == kind
+    assert ("redirect" in failure.message) is (status == 302)
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,9 @@ def test_suffixes_choose_a_policy_or_a_provider() -> None:
     assert names(plan(THREE, ask(MODEL + ":cheapest"))) == ["b", "a", "c"]
     assert names(plan(THREE, ask(MODEL + ":b"))) == ["b"]
     assert names(plan(THREE, ask("default:preferred"))) == ["a", "b", "c"]
+    for wrong in (":nobody", ":b:c", ":"):
+        with pytest.raises(NotFound, match=r"fastest, .*a, b, c"):
+            plan(THREE, ask(MODEL + wrong))
 
 
 def test_fastest_is_measured_speed_and_now_and_then_what_nobody_measured() -> None:
@@ -149,7 +152,7 @@ def test_what_a_row_of_the_table_denies_is_said_by_name(feature: Feature, flag: 
     of = catalog(offer("without", supports={flag: False}), offer("with", supports={flag: True}))
     made = plan(of, ask(features=frozenset({feature})))
     assert names(made) == ["with"]
-    assert made.skipped[0].reason == f"the model has no {feature.value} there"
+    assert made.skipped[0].reason == f"the model does not support {feature.value} there"
 
 
 def test_what_is_too_long_is_said_in_tokens() -> None:
@@ -287,3 +290,5 @@ def test_a_providers_own_route_understands_its_own_ids() -> None:
     assert pin(ask(MODEL), "b", THREE).suffix == "b"
     with pytest.raises(NotFound, match="is no provider"):
         pin(ask(), "nobody", THREE)
+    with pytest.raises(InvalidRequest, match="leave one of them out"):
+        pin(ask(MODEL + ":a"), "b", THREE)

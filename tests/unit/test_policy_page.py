@@ -12,6 +12,7 @@ THEN = {
     "nobody: the caller gets a 400 that names the provider": Move.STOP,
     "one with a larger window; without one the caller gets the 400": Move.LARGER,
     "the next": Move.NEXT,
+    "nobody, as no time is left": Move.NEXT,
 }
 AGAIN = {
     "no": (False, False),
