@@ -53,6 +53,7 @@ from gateway.service import Service
 from gateway.store.base import Store, StoreAway, StoreUnfit
 from gateway.store.shipper import Shipper
 from gateway.table_watch import TableWatch
+from gateway.tenant_watch import TenantWatch
 from gateway.unpriced import UnpricedTokens
 from gateway.upstream.client import Door, HttpxDoor, PoolDoor
 from gateway.upstream.notify import Notifier
@@ -177,6 +178,7 @@ class Application:
                     self._journal.instance, self._store, self._warnings, self._metrics, lambda: self._meter.timezone
                 ).run(),
                 JournalWatch(self._metrics, self._shipper, self._adoption).run(),
+                TenantWatch(self._store, self._authenticator.changed).run(),
                 BreakerWatch(self._metrics, self._log, self._book).run(),
                 self._watch.run(self._use_catalog, self._reload_failed),
             )
@@ -262,7 +264,10 @@ class Application:
         settings = self.settings
         reports = self._reports
         services = AdminServices(
-            AdminGuard(settings.admin_key), lambda: Administration(self._store, new_team_id=new_team_id), reports
+            AdminGuard(settings.admin_key),
+            lambda: Administration(self._store, new_team_id=new_team_id),
+            reports,
+            self._authenticator.changed,
         )
         admin = admin_routes(services)
         probes = probe_routes(self.readiness)

@@ -35,6 +35,8 @@ class AdminServices:
     administration: Callable[[], Administration]
     """One for each request."""
     reports: Reports
+    changed: Callable[[], None]
+    """Called after each act, so that this worker knows of it at once."""
     clock_ms: Callable[[], int] = wall_clock_ms
 
 
@@ -61,13 +63,17 @@ def admin_routes(services: AdminServices) -> list[Route]:
     by_path: dict[str, dict[str, Handler]] = {}
     for method, path, handler in table:
         by_path.setdefault(path, {})[method] = handler
-    return [_route(path, handlers, services.guard) for path, handlers in by_path.items()]
+    return [_route(path, handlers, services.guard, services.changed) for path, handlers in by_path.items()]
 
 
-def _route(path: str, handlers: dict[str, Handler], guard: AdminGuard) -> Route:
+def _route(path: str, handlers: dict[str, Handler], guard: AdminGuard, changed: Callable[[], None]) -> Route:
     async def guarded(request: Request) -> Response:
         guard.check(raw_headers(request))
-        return await handlers[request.method if request.method != "HEAD" else "GET"](request)
+        try:
+            return await handlers[request.method if request.method != "HEAD" else "GET"](request)
+        finally:
+            if request.method not in ("GET", "HEAD"):
+                changed()
 
     return Route(path, answering_errors(guarded), methods=list(handlers))
 

@@ -1,14 +1,16 @@
 """Who calls: a request's headers to a Principal, by way of the store and a small cache.
 
-A key that was looked up holds for five seconds and is asked again in the background before they are over, so that a
-request seldom waits for the store and a revocation still works everywhere within them. While the store is away what
-is known holds for up to ten minutes. The cache holds digests, never keys; a text that is no key never reaches a store.
+A key that was looked up holds until somebody changes teams or keys (`changed`), and for five seconds at most: it is
+asked again in the background before they are over, so that a request seldom waits for the store. While the store is
+away what is known holds for up to ten minutes. The cache holds digests, never keys; a text that is no key never reaches
+a store.
 What a principal may do is decided elsewhere, but for the scope of a key (`require_scope`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
@@ -76,7 +78,8 @@ class Authenticator:
         self._ended: dict[bytes, None] = {}
         """Digests that were seen revoked: refused as long as this worker lives, even by a store that went back."""
         self._asking: dict[Place, asyncio.Task[Principal | GatewayError]] = {}
-        self._background: set[asyncio.Task[None]] = set()
+        self._background: set[asyncio.Task[Any]] = set()
+        self._changed_at_s = -math.inf
 
     async def principal(self, headers: Headers) -> Principal:
         """The caller. Raises InvalidKey, Forbidden (another team may not be billed) and LedgerUnavailable."""
@@ -98,6 +101,18 @@ class Authenticator:
         """Raises Forbidden unless the key has this scope: `inference` or `usage`."""
         if scope not in principal.key.scopes:
             raise Forbidden(f"this key has no scope {scope!r}", code="scope_not_allowed")
+
+    def changed(self) -> None:
+        """Somebody changed teams or keys: the store is asked again about each, as soon as it is used."""
+        now_s = self._changed_at_s = self._clock_s()
+        for known in self._known.values():
+            known.fresh_until_s = known.refresh_at_s = min(known.fresh_until_s, now_s)
+        self._refused.clear()
+        # What was asked before may be answered with what was before.
+        self._background.update(self._asking.values())
+        for task in self._asking.values():
+            task.add_done_callback(self._background.discard)
+        self._asking.clear()
 
     async def aclose(self) -> None:
         """Waits for what still runs in the background."""
@@ -142,8 +157,12 @@ class Authenticator:
         if task is None:
             task = asyncio.create_task(self._ask(place))
             self._asking[place] = task
-            task.add_done_callback(lambda _: self._asking.pop(place, None))
+            task.add_done_callback(lambda done: self._asked(place, done))
         return task
+
+    def _asked(self, place: Place, task: asyncio.Task[Principal | GatewayError]) -> None:
+        if self._asking.get(place) is task:
+            del self._asking[place]
 
     async def _ask(self, place: Place) -> Principal | GatewayError:
         """What the store says of a key. An error is returned, not raised: a refresh has nobody to raise it to."""
@@ -180,10 +199,11 @@ class Authenticator:
         # The age of an answer counts from its question: what the store said may be as old as that.
         now_ms = self._wall_clock_ms()
         left_s = _life_ms(principal.key, place[0].hex(), now_ms) / 1000
+        fresh_s = min(self._cache_s, left_s) if asked_at_s > self._changed_at_s else 0.0
         known = _Known(
             principal,
-            fresh_until_s=asked_at_s + min(self._cache_s, left_s),
-            refresh_at_s=asked_at_s + min(self._cache_s, left_s) / 2,
+            fresh_until_s=asked_at_s + fresh_s,
+            refresh_at_s=asked_at_s + fresh_s / 2,
             stale_until_s=asked_at_s + min(self._stale_s, left_s),
         )
         _put(self._known, place, known, self._entries_max)

@@ -3,8 +3,9 @@
 The oracle has the same cap on attempts and knows what each provider would answer: it sees an error only where all of
 them would fail. The leader of a window is the provider whom more than half of its requests asked first. A fleet that
 follows the weather changes its leader when the weather changes, within the time that a breaker stays open. What it does
-more often than that is sway. Once in two minutes it may leave a provider that fails about as often as not and come
-back, or the other way round; whoever does it twice oscillates.
+more often than that is sway. A spell that is under way counts as news too: a fleet finds it when it gets there. Once in
+two minutes it may leave a provider that fails about as often as not and come back, or the other way round; whoever does
+it twice oscillates.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ def _weather_changes(weather: Weather, from_s: float, to_s: float) -> int:
     count = 0
     for spells in weather.spells:
         for spell in spells:
-            count += (from_s <= spell.begin_s < to_s) + (from_s <= spell.end_s < to_s)
+            count += (spell.begin_s < to_s and spell.end_s > from_s) + (from_s <= spell.end_s < to_s)
             if spell.sky is Sky.FLAPPING:
                 within_s = min(spell.end_s, to_s) - max(spell.begin_s, from_s)
                 count += max(0, int(within_s / spell.strength))

@@ -169,6 +169,37 @@ def test_a_revocation_works_within_five_seconds_of_steady_use() -> None:
     at_the_door(story)
 
 
+def test_a_change_that_is_told_works_at_once_also_while_the_store_is_being_asked() -> None:
+    async def story(door: Door) -> None:
+        assert await door.enter() == "search"
+        door.change_key(revoked_at_ms=NOW_MS)
+        assert door.cached()
+        door.auth.changed()
+        assert not door.cached()
+        await door.refused(InvalidKey)
+
+        other = Door()
+        asked = asyncio.create_task(other.enter())
+        await asyncio.sleep(0)  # the question is on its way
+        other.auth.changed()
+        assert await asked == "search"
+        assert not other.cached(), "that was the answer from before"
+        await other.auth.aclose()
+
+    at_the_door(story)
+
+
+def test_a_key_that_was_just_allowed_what_it_was_refused_need_not_wait() -> None:
+    async def story(door: Door) -> None:
+        door.change_key(revoked_at_ms=NOW_MS)
+        await door.refused(InvalidKey)
+        door.change_key(revoked_at_ms=None)
+        door.auth.changed()
+        assert await door.enter() == "search"
+
+    at_the_door(story)
+
+
 def test_a_key_in_steady_use_is_renewed_without_anybody_waiting() -> None:
     async def story(door: Door) -> None:
         await door.enter()

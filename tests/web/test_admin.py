@@ -100,7 +100,7 @@ async def office(
     asked: Any = _Away() if away else _Lagging(store) if lagging else store
     authenticator = Authenticator(asked)
     reports = Reports(asked, lambda: "UTC")
-    services = AdminServices(AdminGuard(admin_key), lambda: Administration(asked), reports)
+    services = AdminServices(AdminGuard(admin_key), lambda: Administration(asked), reports, lambda: None)
     app = Starlette(routes=[*admin_routes(services), *team_routes(authenticator, reports)])
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway") as http:
         yield Office(http, store)

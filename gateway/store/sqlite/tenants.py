@@ -55,7 +55,7 @@ class SqliteTenants:
         return True
 
     async def audit(self, *, limit: int = 1000) -> list[AuditEntry]:
-        return await self._database.call(_audit, limit)
+        return await self._database.read(_audit, limit)
 
 
 def _save_team(connection: sqlite3.Connection, team: Team, kept: Team) -> None:
