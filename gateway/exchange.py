@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
 from gateway.config.catalog import Offer
 from gateway.upstream.client import Door, UpstreamResponse, failure_of
@@ -27,6 +27,8 @@ AFTER_FINISH_S: Final = 2.0
 
 CLOCK_S: Final = 0.005
 """A timer of the event loop may be early by a few milliseconds."""
+HURRIED_SHARE: Final = 0.5
+"""An attempt that has less than this of the time that it would have alone is hurried: its silence says nothing."""
 DEADLINE_CAME: Final = "the request's deadline came before the end of its answer"
 
 OnHead = Callable[[int], None]
@@ -52,6 +54,17 @@ def named(dropped: tuple[str, ...]) -> tuple[str, ...]:
     return (*told, f"and {more} more") if more else told
 
 
+class Deadline(NamedTuple):
+    """When a request ends, in monotonic seconds, and how long it had in all."""
+
+    at_s: float
+    whole_s: float
+
+    def hurries(self, started_s: float, patience_s: float) -> bool:
+        """Whether an attempt that begins then has hardly any of the time left that it would have alone."""
+        return self.at_s - started_s < HURRIED_SHARE * min(patience_s, self.whole_s)
+
+
 class Answer:
     """A whole answer and what it took."""
 
@@ -75,6 +88,7 @@ class LiveStream:
         "_by_request",
         "_content_due_s",
         "_deadline_s",
+        "_hurried",
         "_on_skipped",
         "_response",
         "dropped",
@@ -94,9 +108,10 @@ class LiveStream:
         dropped: tuple[str, ...],
         started_s: float,
         deadline_s: float,
+        hurried: bool,
         on_skipped: OnSkipped,
     ) -> None:
-        """`deadline_s` is the request's; what the provider may take ends it, too."""
+        """`deadline_s` is the request's; what the provider may take ends it, too. `hurried`: not its silence."""
         timeouts = offer.provider.timeouts
         end_s = started_s + timeouts.total_s
         self.offer = offer
@@ -108,6 +123,7 @@ class LiveStream:
         self.ended = False
         self._response = response
         self._by_request = deadline_s < end_s
+        self._hurried = hurried
         self._deadline_s = min(deadline_s, end_s)
         self._content_due_s = started_s + timeouts.first_token_s
         self._between_s = timeouts.between_tokens_s
@@ -169,8 +185,9 @@ class LiveStream:
         return failure
 
     def _out_of_time(self) -> ProviderFailure:
-        """The time of the request, or of the attempt, is over."""
-        if self._by_request:
+        """The time of the request, or of the attempt, is over: the provider's fault unless it was still speaking, or
+        had hardly been given any."""
+        if self._by_request and (self._hurried or self.first_content_ms is not None):
             return ProviderFailure(FailureKind.DEADLINE, DEADLINE_CAME, status=200)
         return ProviderFailure(FailureKind.TIMEOUT, "the answer did not end in time", status=200)
 
@@ -207,14 +224,14 @@ class Exchange:
         self._on_skipped = on_skipped
 
     async def send(
-        self, offer: Offer, request: ChatRequest, attempt_id: str, deadline_s: float, on_head: OnHead
+        self, offer: Offer, request: ChatRequest, attempt_id: str, deadline: Deadline, on_head: OnHead
     ) -> Answer:
-        """A whole answer before `deadline_s` (monotonic seconds)."""
+        """A whole answer before the request's deadline."""
         timeouts = offer.provider.timeouts
         adapter = offer.provider.adapter
         call = adapter.build_call(request, offer.target)
-        end_s = time.monotonic() + timeouts.total_s
-        due_s = min(deadline_s, end_s)
+        started_s = time.monotonic()
+        due_s = min(deadline.at_s, started_s + timeouts.total_s)
         try:
             response = await self._door.post(call, attempt_id, timeouts, due_s)
             self._on_headers(offer, response.headers)
@@ -231,28 +248,33 @@ class Exchange:
             finally:
                 response.close()
         except ProviderFailure as failure:
-            _excuse(_safe(failure, offer), deadline_s, end_s)
+            _safe(failure, offer)
+            if deadline.hurries(started_s, timeouts.total_s):
+                _excuse(failure, deadline)
             raise
         return Answer(offer, reply, named(call.dropped) if call.dropped else ())
 
     async def open_stream(
-        self, offer: Offer, request: ChatRequest, attempt_id: str, deadline_s: float, on_head: OnHead
+        self, offer: Offer, request: ChatRequest, attempt_id: str, deadline: Deadline, on_head: OnHead
     ) -> LiveStream:
         """A stream with its first content in hand, within the provider's `firstToken`."""
         timeouts = offer.provider.timeouts
         adapter = offer.provider.adapter
         call = adapter.build_call(request, offer.target)
         started_s = time.monotonic()
-        own_due_s = started_s + min(timeouts.total_s, timeouts.first_token_s)
+        patience_s = min(timeouts.total_s, timeouts.first_token_s)
+        hurried = deadline.hurries(started_s, patience_s)
         try:
-            response = await self._door.post(call, attempt_id, timeouts, min(deadline_s, own_due_s))
+            response = await self._door.post(call, attempt_id, timeouts, min(deadline.at_s, started_s + patience_s))
         except ProviderFailure as failure:
-            _excuse(failure, deadline_s, own_due_s)
+            _safe(failure, offer)
+            if hurried:
+                _excuse(failure, deadline)
             raise
         self._on_headers(offer, response.headers)
         dropped = named(call.dropped) if call.dropped else ()
         reader = adapter.open_stream(request)
-        live = LiveStream(offer, reader, response, dropped, started_s, deadline_s, self._on_skipped)
+        live = LiveStream(offer, reader, response, dropped, started_s, deadline.at_s, hurried, self._on_skipped)
         try:
             on_head(response.status)
             if response.status != 200:
@@ -271,7 +293,8 @@ class Exchange:
             live.started_s = started_s
             live.first_content_ms = (time.monotonic() - started_s) * 1000
         except ProviderFailure as failure:
-            failure.status = _safe(failure, offer).status or 200
+            _safe(failure, offer)
+            failure.status = failure.status or 200
             live.close()
             raise
         except BaseException:
@@ -286,10 +309,11 @@ def _safe(failure: ProviderFailure, offer: Offer) -> ProviderFailure:
     return failure
 
 
-def _excuse(failure: ProviderFailure, deadline_s: float, own_due_s: float) -> None:
-    """Where the request's deadline came before the provider's time was over, that is all a silence says."""
-    is_silence = failure.kind is FailureKind.TIMEOUT and failure.status in (None, 200)
-    if is_silence and deadline_s < own_due_s and time.monotonic() >= deadline_s - CLOCK_S:
+def _excuse(failure: ProviderFailure, deadline: Deadline) -> None:
+    """A hurried attempt ended with the request's deadline: that is all its silence says."""
+    is_silence = failure.kind in (FailureKind.TIMEOUT, FailureKind.CONNECT) and failure.status in (None, 200)
+    if is_silence and time.monotonic() >= deadline.at_s - CLOCK_S:
+        failure.unsent = failure.kind is FailureKind.CONNECT
         failure.kind, failure.message = FailureKind.DEADLINE, DEADLINE_CAME
 
 
@@ -360,9 +384,6 @@ async def _failure(offer: Offer, response: UpstreamResponse) -> ProviderFailure:
     except ProviderFailure:
         parts = []  # the status says enough
     body = b"".join(parts)[:ERROR_BODY_BYTES_MAX]
-    key = offer.provider.api_key
-    if key:
-        body = body.replace(key.encode(), b"[secret]")
     failure = offer.provider.adapter.parse_failure(response.status, response.headers, body)
     failure.status = response.status
     return failure

@@ -79,6 +79,7 @@ class Walk:
     """The attempt under way is the one that shows whether its offer is well again."""
     last_failure: ProviderFailure | None = field(default=None, init=False)
     _asked: int = field(default=0, init=False)
+    _begun_s: float = field(default=0.0, init=False)
 
     async def first_success(self, once: TryOnce[T]) -> T:
         """The first answer of the plan's candidates.
@@ -86,7 +87,8 @@ class Walk:
         Raises what the caller should see: a refusal that is about the request (400), or AllProvidersFailed with the
         list of attempts. ClientGone where the caller left between two attempts.
         """
-        self.retry_budget.request(self.clock())
+        self._begun_s = self.clock()
+        self.retry_budget.request(self._begun_s)
         try:
             return await self._walk(self.entered, list(self.plan.candidates), once)
         finally:
@@ -274,8 +276,9 @@ class Walk:
         told = "; ".join(f"{a.provider}: {a.reason or a.failure}" for a in self.attempts)
         kind = UpstreamTimeout if failure.kind in TIMED_OUT else AllProvidersFailed
         waits = [a.retry_after_s for a in self.attempts if a.retry_after_s is not None]
-        if self.plan.silence_s is not None:
-            waits.append(self.plan.silence_s)  # of one that was not even asked
+        silence_s = self.plan.silence_s
+        if silence_s is not None:  # of one that was not even asked
+            waits.append(max(1.0, silence_s - (self.clock() - self._begun_s)))
         return kind(
             f"Every provider that was asked for {self.plan.hub_model} failed ({told}).",
             listed(self.attempts),

@@ -103,7 +103,7 @@ def gave_up(
     kind = failure.kind.value
     if not answered_200:
         # No connection was made, or the provider itself refused: known to cost nothing.
-        if failure.kind is FailureKind.CONNECT or failure.status is not None:
+        if failure.kind is FailureKind.CONNECT or failure.unsent or failure.status is not None:
             return Outcome(
                 "void", status=failure.status, failure=kind, upstream_id=upstream_id, duration_ms=duration_ms
             )

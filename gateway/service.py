@@ -18,7 +18,7 @@ from gateway.ask import Ask
 from gateway.config.catalog import Catalog, Offer
 from gateway.continuation import Continuation, can_go_on, may_go_on
 from gateway.errors import Forbidden, GatewayError
-from gateway.exchange import Answer, Exchange, LiveStream
+from gateway.exchange import Answer, Deadline, Exchange, LiveStream
 from gateway.failover import TIMER_S, Begun, ClientGone, OnBarred, Walk, attempts_header, begin_first
 from gateway.metering import Bill, Meter
 from gateway.metrics import Metrics
@@ -135,7 +135,7 @@ class Service:
         async def once(offer: Offer) -> Answer:
             number = bill.sent(offer)
             return await self._exchange.send(
-                offer, request, attempt_id(call.inference_id, number), walk.deadline_s, bill.head
+                offer, request, attempt_id(call.inference_id, number), _deadline(walk), bill.head
             )
 
         failed = True
@@ -179,7 +179,7 @@ class Service:
             kept.text_chars = 0
             number = bill.sent(offer)
             live = await self._exchange.open_stream(
-                offer, request, attempt_id(call.inference_id, number), walk.deadline_s, bill.head
+                offer, request, attempt_id(call.inference_id, number), _deadline(walk), bill.head
             )
             walk.answering(offer)
             if call.whole:
@@ -209,7 +209,7 @@ class Service:
             async def once(offer: Offer) -> LiveStream:
                 number = bill.sent(offer, goes_on=True)
                 live = await self._exchange.open_stream(
-                    offer, ask_on(offer), attempt_id(call.inference_id, number), walk.deadline_s, bill.head
+                    offer, ask_on(offer), attempt_id(call.inference_id, number), _deadline(walk), bill.head
                 )
                 walk.answering(offer)
                 return live
@@ -316,6 +316,10 @@ class Service:
             day = datetime.fromtimestamp(now_s, self._zone).date().isoformat()
             self._day = (day, now_s - now_s % 60 + 60)
         return day
+
+
+def _deadline(walk: Walk) -> Deadline:
+    return Deadline(walk.deadline_s, walk.routing.deadline_s)
 
 
 def _opening(call: Call, plan: Plan, catalog: Catalog) -> Opening:

@@ -179,6 +179,7 @@ class ProviderFailure(Exception):
         model_only: bool = False,
         usage: Usage | None = None,
         text_chars: int = 0,
+        unsent: bool = False,
     ) -> None:
         super().__init__(message)
         self.kind = kind
@@ -191,6 +192,8 @@ class ProviderFailure(Exception):
         self.usage = usage
         self.text_chars = text_chars
         """Text that was generated, as far as it could be seen, before the failure."""
+        self.unsent = unsent
+        """The provider cannot have acted on it; of a `connect` that is clear."""
 
     def __repr__(self) -> str:
         return f"ProviderFailure({self.kind.value}, status={self.status}, {self.message!r})"

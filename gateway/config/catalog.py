@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from typing import Final
 
 from providers.base import Adapter
 from providers.wire import Target
@@ -47,6 +48,10 @@ class Timeouts:
     total_s: float = 600.0
 
 
+KEY_PART_CHARS: Final = 8
+"""So much of a key in a row is kept from everybody; a shorter key is a word that stands for none."""
+
+
 @dataclass(frozen=True, slots=True)
 class ProviderEntry:
     """One account at one provider: what `providers:` of the table says of it."""
@@ -66,9 +71,22 @@ class ProviderEntry:
         object.__setattr__(self, "account", digest.hexdigest())
 
     def without_key(self, text: str) -> str:
-        """What the provider said, without our key, should it have repeated it."""
-        key = self.api_key
-        return text.replace(key, "[secret]") if key and key in text else text
+        """What the provider said, without our key or any longer part of it, should it have repeated it."""
+        key = self.api_key or ""
+        if len(key) < KEY_PART_CHARS:
+            return text
+        told, begin = [], 0
+        while begin < len(text):
+            end = begin + KEY_PART_CHARS
+            if end <= len(text) and text[begin:end] in key:
+                while end < len(text) and text[begin : end + 1] in key:
+                    end += 1
+                told.append("[secret]")
+            else:
+                end = begin + 1
+                told.append(text[begin])
+            begin = end
+        return "".join(told)
 
 
 @dataclass(frozen=True, slots=True)

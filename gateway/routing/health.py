@@ -187,6 +187,10 @@ class HealthBook:
             else:
                 health.give_back()
             self.on_news()
+        elif blames and health.on_trial:
+            # One of those that had passed for good, most likely: it broke after its first content.
+            health.fail_probe(now_s, self.breaker, self.clock)
+            self.on_news()
         elif blames and health.state is State.CLOSED and health.count_failure(now_s, self.breaker, self.clock):
             self.on_news()
 

@@ -62,6 +62,11 @@ class OfferHealth(Exclusion):
     def probe_free(self) -> bool:
         return self.state is not State.PROBING and not self.company.probing
 
+    @property
+    def on_trial(self) -> bool:
+        """Some good probes were made, and more are wanted."""
+        return self.state is not State.CLOSED and self._passed > 0
+
     def wait(self, now_s: float) -> None:
         """What time alone changes."""
         due_s = self._probe_until_s if self.state is State.PROBING else self.ready_s
@@ -187,7 +192,7 @@ class OfferHealth(Exclusion):
         loaded_ms: int,
         stagger_s: float,
     ) -> None:
-        """What the others say of it; a bar counts if it is later than the table."""
+        """What the others say of it."""
         own = self._standing(now_s, breaker)
         heard = later(own, [post.standing for post in said], breaker)
         if heard is not own:

@@ -170,14 +170,15 @@ class Authenticator:
         try:
             found = await self._store.find_key(place[0].hex())
             if found is None or not _opens(found[0], place[0].hex()):
-                return await self._forget(place)
+                return InvalidKey(WRONG_KEY) if self._is_old(asked_at_s) else await self._forget(place)
             key, team = found
             billed = team if place[1] is None else await self._billed(key, team, place[1].decode("latin-1"))
         except StoreAway as away:
             return self._while_away(place, away)
         except Forbidden as error:
-            self._known.pop(place, None)
-            self._refuse(place, error)
+            if not self._is_old(asked_at_s):
+                self._known.pop(place, None)
+                self._refuse(place, error)
             return error
         return self._remember(place, Principal(key=key, team=team, billed=billed), asked_at_s)
 
@@ -195,11 +196,15 @@ class Authenticator:
             code="billing_not_allowed",
         )
 
+    def _is_old(self, asked_at_s: float) -> bool:
+        """Whether something was changed since the store was asked, so that its answer holds for nobody else."""
+        return asked_at_s <= self._changed_at_s
+
     def _remember(self, place: Place, principal: Principal, asked_at_s: float) -> Principal:
         # The age of an answer counts from its question: what the store said may be as old as that.
         now_ms = self._wall_clock_ms()
         left_s = _life_ms(principal.key, place[0].hex(), now_ms) / 1000
-        fresh_s = min(self._cache_s, left_s) if asked_at_s > self._changed_at_s else 0.0
+        fresh_s = 0.0 if self._is_old(asked_at_s) else min(self._cache_s, left_s)
         known = _Known(
             principal,
             fresh_until_s=asked_at_s + fresh_s,

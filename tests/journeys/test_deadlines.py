@@ -91,11 +91,35 @@ def test_who_had_too_little_time_left_is_not_blamed_for_it(tmp_path: Path) -> No
                 assert answer.json()["error"]["attempts"][1]["reason"] == DEADLINE_CAME
             # The silent one is out by now; the slow one is asked at once, and answers in its time.
             assert ask(gateway, stream=True).headers["x-gateway-attempts"] == "slow:200"
-            # So it is with an answer that is not streamed, and with a stream that has begun.
-            assert ask(gateway).status_code == 200
+            # So it is with a stream that has begun: the deadline ends it while it flows.
             slow.reset()
             slow.next("gap-300ms")
             heard = listen(gateway, max_tokens=50)
             assert heard.error is not None
             assert (heard.error["code"], heard.error["attempts"][0]["reason"]) == ("timeout", DEADLINE_CAME)
             assert gateway.story(heard.inference_id)[-1].failure == "deadline"
+            assert 'gateway_open_breakers{provider="slow",provider_model="chat"} 1.0' not in metrics(gateway)
+
+
+@pytest.mark.parametrize("streams", [False, True])
+def test_who_had_the_whole_deadline_is_to_blame(tmp_path: Path, streams: bool) -> None:
+    breaker = {"failures": 3, "percent": 50, "window": 30, "open": 15}
+    with FaultProvider() as provider:
+        table = table_of(
+            {"silent": provider.base_url},
+            routing={"deadline": 0.5, "breaker": breaker},
+            timeouts={"firstToken": 0.5, "total": 0.5},
+        )
+        with running(tmp_path, table) as gateway:
+            provider.next(*["hang"] * 3)
+            for _ in range(3):
+                answer = ask(gateway, stream=streams)
+                assert (answer.status_code, answer.headers["x-gateway-attempts"]) == (504, "silent:timeout")
+            until(
+                lambda: 'gateway_open_breakers{provider="silent",provider_model="chat"} 1.0' in metrics(gateway),
+                "the breaker",
+            )
+
+
+def metrics(gateway: GatewayProcess) -> str:
+    return gateway.http.get(f"{gateway.url}/metrics").text

@@ -120,6 +120,18 @@ def test_what_is_well_again_is_back_as_soon_after_a_relapse() -> None:
         assert now_s <= 15 + OPENS.open_s
 
 
+def test_a_probe_that_breaks_after_its_first_content_was_none_of_the_good_ones() -> None:
+    book = book_of("xxxxx")
+    attempt(book, ".", 15)
+    for _ in range(5):
+        attempt(book, "x", 15)
+    for now_s in range(30, 130, 20):
+        assert book.begin(A, now_s)
+        book.answered(A, now_s)
+        book.fail(A, now_s + 1, blames=True)
+        assert state(book, now_s + 1) == "open"
+
+
 def test_a_relapse_is_forgotten_after_a_while() -> None:
     book = book_of("xxxxx")
     attempt(book, ".", 15)

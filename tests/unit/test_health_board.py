@@ -84,7 +84,12 @@ def test_good_probes_of_all_workers_count_together_and_one_is_under_way_at_a_tim
     for i in range(5):
         now_s += 0.5
         assert set(fleet.states(now_s)) == {"half_open"}
-        fleet.attempt(i % 3, ".", now_s)
+        prober = fleet.books[i % 3]
+        assert prober.begin(A, now_s)
+        fleet.exchange(now_s)
+        assert not any(book.admits(A, now_s) for book in fleet.books)
+        prober.answered(A, now_s)
+        prober.succeed(A, now_s)
         fleet.exchange(now_s)
     assert set(fleet.states(now_s)) == {"closed"}
 

@@ -76,10 +76,7 @@ CREATE TABLE worker (instance TEXT PRIMARY KEY, at_ms INTEGER NOT NULL) WITHOUT 
 _ORGANISATION: Final = """
 CREATE TABLE organisation (one INTEGER PRIMARY KEY CHECK (one = 1), document TEXT NOT NULL);
 """
-_AUDIT: Final = """
-CREATE INDEX audit_time ON audit (at_ms);
-"""
-SCHEMAS: Final = (_FIRST, _EXPIRED, _ANSWERS, _CROSSINGS, _WORKERS, _ORGANISATION, _AUDIT)
+SCHEMAS: Final = (_FIRST, _EXPIRED, _ANSWERS, _CROSSINGS, _WORKERS, _ORGANISATION)
 """What each format of the file has that the one before has not."""
 
 

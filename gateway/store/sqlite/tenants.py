@@ -142,5 +142,5 @@ def _append_audit(connection: sqlite3.Connection, entry: AuditEntry) -> None:
 
 
 def _audit(connection: sqlite3.Connection, limit: int) -> list[AuditEntry]:
-    rows = connection.execute("SELECT document FROM audit ORDER BY at_ms DESC, rowid DESC LIMIT ?", (limit,))
+    rows = connection.execute("SELECT document FROM audit ORDER BY rowid DESC LIMIT ?", (limit,))
     return [documents.read_audit(row[0]) for row in rows]
