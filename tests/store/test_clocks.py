@@ -17,8 +17,8 @@ from gateway.store.open import open_store
 from gateway.store.shipper import Shipper
 from gateway.tenants import Budget, Limits
 from tests.store.redis_server import RedisServer
+from tests.unit.metered_house import limited
 from tests.unit.offers import opening
-from tests.unit.test_metering import limited
 
 DAY_MS = 86_400_000
 

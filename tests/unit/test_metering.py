@@ -15,8 +15,7 @@ from gateway.records import Admission, Admit, Refusal
 from gateway.store.base import Store, StoreAway
 from gateway.tenants import Budget, Limits, Principal
 from providers.wire import Usage
-from tests.unit.metered_house import House, in_house, win
-from tests.unit.metered_house import limited as limited  # other tests take it from here
+from tests.unit.metered_house import House, in_house, limited, win
 from tests.unit.offers import offer, opening
 
 

@@ -16,8 +16,8 @@ from gateway.records import Admission, Admit, Refusal, Scope
 from gateway.routing.pricing import OUTPUT_TOKENS_MIN, hold_nano_usd, output_cap_tokens
 from gateway.scopes import scopes_of
 from gateway.tenants import Budget
+from tests.unit.metered_house import limited
 from tests.unit.offers import offer, principal
-from tests.unit.test_metering import limited
 
 DAY = "2026-11-23"
 
